@@ -1,0 +1,134 @@
+"""From a network to its graph: stages in topological order, their blocks expanded with real shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import TYPE_CHECKING
+
+from blockforge import wiring
+from blockforge.block import Block
+from blockforge.errors import BlockforgeError, InputTooSmall, NameTaken
+from blockforge.graph import MAX_OPS, Graph, Value
+from blockforge.network import Network, Stage, get_network
+from blockforge.ops import Shape, show_shape
+from blockforge.scope import expand
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+LARGEST_INPUT = 2048
+
+
+def assemble(network: Network | str) -> Graph:
+    """The graph of a network (or of a name or path); raises `BlockforgeError` where shapes don't fit."""
+    network = get_network(network) if isinstance(network, str) else network
+    check_size(network)
+    try:
+        return _assemble(network, network.input)
+    except InputTooSmall as error:
+        smallest = smallest_input(network)
+        works = f"the smallest input that works is {smallest}x{smallest}" if smallest else "no input size works"
+        raise InputTooSmall(f"{network.name}: {error}, at input {show_shape(network.input)}; {works}") from None
+    except BlockforgeError as error:
+        raise type(error)(f"{network.name}: {error}") from None
+
+
+def stage_graph(network: Network) -> nx.DiGraph[str]:
+    """The wiring of a network's stages as a `networkx.DiGraph`, with `input` as its source."""
+    graph: nx.DiGraph[str] = wiring.stage_graph(network.sources)
+    for stage in network.stages.values():
+        graph.nodes[stage.name].update(block=stage.block, depth=stage.depth)
+    return graph
+
+
+def graph_of(block: Block, *inputs: Shape) -> Graph:
+    """The graph of a block alone, for inputs of these shapes."""
+    graph = Graph()
+    names = ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(1, len(inputs) + 1)]
+    values = tuple(graph.input(shape, name) for shape, name in zip(inputs, names, strict=True))
+    if block.arity is not None and len(values) != block.arity:
+        raise BlockforgeError(f"{block.name}: takes {block.arity} input(s), but got {len(values)}; give it as many shapes")
+    graph.outputs["output"] = expand(graph, "", block, values)
+    return graph
+
+
+def check_size(network: Network) -> None:
+    """Refuse, by arithmetic, what has more ops than `MAX_OPS`; depth and width have caps of their own."""
+    repeats = sum(stage.depth for stage in network.stages.values())
+    if repeats > MAX_OPS:
+        raise BlockforgeError(f"{network.name}: {repeats:,} blocks are more than {MAX_OPS:,}; make it shallower")
+
+
+def blocks_in_order(network: Network) -> Iterator[tuple[Stage, list[Block]]]:
+    """The stages in the order in which they run, each with the blocks of its repeats."""
+    for name in wiring.order(network.sources):
+        stage = network.stages[name]
+        yield stage, [stage.block] + [stage.block.after_first] * (stage.depth - 1)
+
+
+def _assemble(network: Network, input_shape: Shape) -> Graph:
+    norm = network.settings.norm
+    graph = Graph(norm=(norm.eps, norm.momentum))
+    values: dict[str, Value] = {wiring.INPUT: graph.input(input_shape)}
+    series = sum(stage.depth for stage in network.stages.values() if stage.block.repeatable)
+    number = 0
+    for stage, blocks in blocks_in_order(network):
+        xs = tuple(values[name] for name in stage.sources)
+        for repeat, block in enumerate(blocks):
+            if block.repeatable:
+                graph.drop_path = network.settings.drop_path * number / series
+                number += 1
+            else:
+                graph.drop_path = 0.0
+            path = _path(graph, stage.scope)
+            try:
+                xs = (expand(graph, path, block, xs, stage=stage.name),)
+            except NameTaken as error:
+                if repeat and "{n" not in stage.scope:
+                    raise NameTaken(
+                        f"{stage.name}.scope: {stage.scope!r} holds no {{n}}, so {stage.depth} repeats would share"
+                        f" their names; write {stage.scope + '.' if stage.scope else ''}{{n}}"
+                    ) from None
+                raise error from None
+        values[stage.name] = xs[0]
+    graph.outputs["logits"] = values[list(network.stages)[-1]]
+    return graph
+
+
+def _path(graph: Graph, scope: str) -> str:
+    """A stage's scope with `{n}` and `{n+1}` filled in; a last part `{n}` counts with the scope's `#`."""
+    if "{n" not in scope:
+        return scope
+    head, _, last = scope.rpartition(".")
+    number = graph.count(head if last == "{n}" and "{n" not in head else scope)
+    return scope.replace("{n}", str(number)).replace("{n+1}", str(number + 1))
+
+
+def smallest_input(network: Network) -> int | None:
+    """The smallest square input, in pixels, from which on the network works; None up to `LARGEST_INPUT`."""
+    if len(network.input) == 1:
+        return None
+
+    def works(size: int) -> bool:
+        try:
+            _assemble(network, (network.input[0], size, size))
+        except BlockforgeError:
+            return False
+        return True
+
+    high = 1
+    while high <= LARGEST_INPUT and not works(high):
+        high *= 2
+    if high > LARGEST_INPUT:
+        return None
+    low = high // 2  # doesn't work, or 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
+
+
+def total_elements(graph: Graph) -> int:
+    """Elements of all op outputs at batch 1."""
+    return sum(prod(shape) for node in graph.nodes for shape in node.shapes)

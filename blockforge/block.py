@@ -1,0 +1,215 @@
+"""What a block is: a frozen set of typed parameters and one method, `expand`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic.functional_validators import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from blockforge.errors import BlockforgeError
+from blockforge.graph import Value
+from blockforge.scope import Scope
+
+MAX_CHANNELS = 2**20
+
+STAGE_KEYS = ("block", "depth", "from", "scope")
+"""What a stage says beside its block's parameters; no block may have a field of these names."""
+
+
+class Search:
+    """The values that a search may try for a field (`any` in a space); no bound on what a file may say."""
+
+    def __init__(self, *choices: Any) -> None:
+        self.choices = choices
+
+    def __repr__(self) -> str:
+        return f"Search({', '.join(map(repr, self.choices))})"
+
+
+class ScaledWidth:
+    """Marks a field as a number of channels: what a change of the whole network's width acts on."""
+
+
+def _at_most_channels(value: int) -> int:
+    if value > MAX_CHANNELS:
+        raise PydanticCustomError("channels", "must be at most {most:,}, but is {value:,}", {"most": MAX_CHANNELS, "value": value})
+    return value
+
+
+# The cap is no `le` bound: `any` would take it for a range to search.
+Channels = Annotated[int, Field(ge=1), AfterValidator(_at_most_channels), ScaledWidth()]
+"""A number of channels."""
+Kernel = Annotated[int, Field(ge=1), Search(3, 5, 7)]
+"""A square kernel's size in pixels."""
+Stride = Annotated[int, Field(ge=1)]
+"""The step of a convolution or pool in pixels; what repeats a block does so with stride 1."""
+Ratio = Annotated[float, Field(gt=0)]
+"""A factor between two numbers of channels."""
+Groups = Annotated[int, Field(ge=1)]
+"""The number of groups that a convolution's channels fall into."""
+Probability = Annotated[float, Field(ge=0, lt=1)]
+"""A probability, such as dropout's."""
+Activation = Literal["relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "softmax"]
+"""The name of an activation."""
+
+
+class Block(BaseModel):
+    """A family of subgraphs: typed parameters, and `expand`, which adds the ops for real input shapes.
+
+    A subclass is a frozen pydantic model with hashable fields. `expand(g, x)` takes one input, `expand(g, *xs)`
+    several. Its name in files is the class's name in snake_case.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, ignored_types=(cached_property,))
+
+    name: ClassVar[str] = "block"
+    paper: ClassVar[str] = ""
+    about: ClassVar[str] = ""
+    repeatable: ClassVar[bool] = True
+    """Whether a stage of it is a series: its default scope is `KEY.{n}` then, also at depth 1."""
+    arity: ClassVar[int | None] = 1
+    """How many inputs `expand` takes; None for any number."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.name = snake_case(cls.__name__)
+        check_block_class(cls)
+        parameters = list(inspect.signature(cls.expand).parameters.values())[2:]
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        cls.arity = None if variadic else len(parameters)
+        doc = inspect.getdoc(cls) if "__doc__" in vars(cls) else ""
+        cls.about = (doc or "").partition("\n\n")[0].replace("\n", " ")
+
+    def expand(self, g: Scope, *xs: Value) -> Value:
+        """Add the block's ops to the scope `g` and return its output."""
+        raise NotImplementedError
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """The block as a plain tuple: what the cost is memoised by."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return (type(self), *(value.key if isinstance(value, Block) else value for value in values))
+
+    @cached_property
+    def after_first(self) -> Block:
+        """The same block for the second and later repeats of a stage: with stride 1."""
+        if getattr(self, "stride", 1) in (1, (1, 1)):
+            return self
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(fields | {"stride": 1}))
+
+    def parameters(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as plain data; a nested block as its own such mapping."""
+        plain: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if field.is_required() or value != field.default:
+                plain[name] = _plain(value)
+        return plain
+
+    def spec(self) -> dict[str, Any]:
+        """The block as files write it: its name and the fields that differ from their defaults."""
+        return {"block": self.name, **self.parameters()}
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Block) and self.key == other.key
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Block):
+        return value.spec() if value.parameters() else value.name
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def resolve_block(value: Any, info: ValidationInfo) -> Any:
+    """Make a nested block of what a file says, by the `resolve` in pydantic's validation context."""
+    if value is None or isinstance(value, Block):
+        return value
+    resolve: Callable[[str], type[Block]] | None = (info.context or {}).get("resolve")
+    if isinstance(value, str):
+        value = {"block": value}
+    if not isinstance(value, dict) or not isinstance(value.get("block"), str):
+        raise PydanticCustomError("block", "must be a block's name or {{block: NAME, ...}}, but is {value}", {"value": repr(value)})
+    if resolve is None:
+        raise PydanticCustomError(
+            "block", "a name is looked up in a network only; pass the block itself, but got {value}", {"value": repr(value)}
+        )
+    fields = {key: item for key, item in value.items() if key != "block"}
+    try:
+        cls = resolve(value["block"])
+    except BlockforgeError as error:
+        raise PydanticCustomError("block", "{message}", {"message": str(error)}) from None
+    return cls.model_validate(fields, context=info.context)
+
+
+BlockSpec = Annotated[Block, BeforeValidator(resolve_block)]
+"""A nested block: a name or `{block: NAME, ...}` in files, a block when `expand` sees it."""
+
+
+def snake_case(name: str) -> str:
+    """`SqueezeExcitation` as `squeeze_excitation`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def check_block_class(cls: type[Block]) -> None:
+    """Refuse a class that can't be a block; raises `BlockforgeError`."""
+    where = f"block {cls.__name__}"
+    if cls.expand is Block.expand and not inspect.isabstract(cls):
+        raise BlockforgeError(f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
+    for name, field in cls.model_fields.items():
+        if name in STAGE_KEYS or hasattr(Block, name):
+            raise BlockforgeError(f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise")
+        for kind in _types(field.annotation):
+            if isinstance(kind, type) and getattr(kind, "__hash__", None) is None:
+                raise BlockforgeError(
+                    f"{where}: field {name!r} is a {kind.__name__}, which can't be hashed; use a tuple or a frozen type"
+                )
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return
+    if origin is None:
+        yield annotation
+        return
+    yield get_args(annotation)[0] if origin is Annotated else origin
+    for argument in get_args(annotation):
+        if argument is not Ellipsis:
+            yield from _types(argument)
+
+
+def any_values(cls: type[Block], name: str) -> tuple[Any, ...] | range | None:
+    """What `any` means for a field: its `Search` choices, its literals, or the range between its bounds."""
+    field = cls.model_fields[name]
+    metadata = list(field.metadata)
+    annotation = field.annotation
+    for item in metadata:
+        if isinstance(item, Search):
+            return item.choices
+    if annotation is bool:
+        return (False, True)
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    low = next((item.ge for item in metadata if isinstance(item, Ge)), None)
+    high = next((item.le for item in metadata if isinstance(item, Le)), None)
+    if annotation is int and isinstance(low, int) and isinstance(high, int):
+        return range(low, high + 1)
+    return None
+
+
+__all__ = [
+    "Activation", "Block", "BlockSpec", "Channels", "Groups", "Kernel", "Probability", "Ratio", "Scope", "Search",
+    "Stride", "ValidationError", "Value",
+]

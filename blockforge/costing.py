@@ -1,0 +1,102 @@
+"""What a network costs, exactly and without torch: parameters, MACs, activations, peak memory.
+
+MACs are multiply-accumulates of convolutions and linear layers at batch 1: what
+`torch.utils.flop_counter.FlopCounterMode` counts, divided by two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from blockforge import wiring
+from blockforge.assembler import assemble, check_size, graph_of
+from blockforge.block import Block
+from blockforge.errors import BlockforgeError
+from blockforge.graph import Graph
+from blockforge.network import Network, get_network
+from blockforge.ops import Shape
+
+FLOAT32 = 4  # bytes
+
+_Counts = tuple[Shape, int, int, int]  # output shape, params, macs, activations
+_memo: dict[tuple[Any, ...], _Counts] = {}
+MEMO_LIMIT = 200_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, MACs and activations (elements of all op outputs), at batch 1."""
+
+    params: int
+    macs: int
+    activations: int
+    _network: Network | None = field(default=None, repr=False, compare=False)
+    _graph: Graph | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def peak_memory(self) -> int:
+        """Bytes of the tensors alive at once in eval mode, at most: float32, batch 1, weights not counted."""
+        from blockforge.codegen.lifetime import peak_elements
+
+        graph = self._graph or (assemble(self._network) if self._network else None)
+        return FLOAT32 * peak_elements(graph) if graph else 0
+
+
+def cost(network: Network | Graph | str) -> Cost:
+    """The cost of a network (or of a name, a path or a graph); raises `BlockforgeError` where shapes don't fit."""
+    if isinstance(network, str):
+        network = get_network(network)
+    if isinstance(network, Graph):
+        params = sum(node.params for node in network)
+        macs = sum(node.macs for node in network)
+        return Cost(params, macs, _activations(network), _graph=network)
+    check_size(network)
+    shapes: dict[str, Shape] = {wiring.INPUT: network.input}
+    params = macs = activations = 0
+    try:
+        for name in wiring.order(network.sources):
+            stage = network.stages[name]
+            block = stage.block
+            inputs = tuple([shapes[source] for source in stage.sources])
+            done = 0
+            while done < stage.depth:
+                counts = block_counts(block, inputs)
+                block = stage.block.after_first
+                # Once a repeat keeps its input's shape, the others are its equals.
+                settled = (counts[0],) == inputs and (done > 0 or block is stage.block)
+                times = stage.depth - done if settled else 1
+                params += times * counts[1]
+                macs += times * counts[2]
+                activations += times * counts[3]
+                done += times
+                inputs = (counts[0],)
+            shapes[name] = inputs[0]
+    except BlockforgeError:
+        assemble(network)  # raises the same with the op's full path and the smallest input that works
+        raise
+    return Cost(params, macs, activations, _network=network)
+
+
+def block_counts(block: Block, inputs: tuple[Shape, ...]) -> _Counts:
+    """Output shape, parameters, MACs and activations of one block, computed once for each block and input."""
+    key = (block.key, inputs)
+    counts = _memo.get(key)
+    if counts is None:
+        graph = graph_of(block, *inputs)
+        if len(_memo) >= MEMO_LIMIT:
+            _memo.clear()
+        counts = _memo[key] = (
+            graph.outputs["output"].shape,
+            sum(node.params for node in graph),
+            sum(node.macs for node in graph),
+            _activations(graph),
+        )
+    return counts
+
+
+def _activations(graph: Graph) -> int:
+    """Elements of all op outputs; an input is no op's."""
+    return sum(prod(shape) for node in graph for shape in node.shapes if node.inputs)

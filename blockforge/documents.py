@@ -1,0 +1,233 @@
+"""A network or a space as its file says it, and flat: with all that it extends merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blockforge.block import Block
+from blockforge.errors import BlockforgeError, InvalidNetwork, did_you_mean, unknown
+from blockforge.files import Document, read_yaml
+from blockforge.paths import SETTINGS, Keys, Plain, edit, fields_of, show, targets, with_block
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+    from blockforge.registry import Registry
+
+NETWORK_KEYS = (*SETTINGS, "extends", "stages", "set")
+SPACE_KEYS = ("base", "vary", "objectives", "limits", "data", "train")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network or space of a file; `where(keys)` is the place in the file, as `nets.yaml:3:5`."""
+
+    name: str
+    raw: Any
+    where: Callable[[Keys], str]
+    siblings: Mapping[str, Entry] = field(default_factory=dict)
+
+
+@dataclass
+class Flat:
+    """A document with all that it extends merged in, and where each part of it was said."""
+
+    value: Plain = field(default_factory=dict)
+    marks: dict[Keys, str] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def where(self, keys: Keys) -> str:
+        """Where a value was said, or the nearest thing around it."""
+        for end in range(len(keys), -1, -1):
+            if keys[:end] in self.marks:
+                return self.marks[keys[:end]]
+        return ""
+
+    def mistake(self, keys: Keys, message: str) -> None:
+        """Note a mistake at a place of the flat document."""
+        self.mistakes.append(": ".join(part for part in (self.where(keys), show(keys), message) if part))
+
+
+def entries(document: Document) -> dict[str, Entry]:
+    """The networks or spaces of a file: one, named by the file, or many by name."""
+    value = document.value
+    stem = Path(document.source).stem
+    if not isinstance(value, dict):
+        raise InvalidNetwork([f"{document.source}: holds no mapping; write a network's keys: {', '.join(NETWORK_KEYS)}"])
+    if {"stages", "extends", "base"} & set(value) or not all(isinstance(item, dict) for item in value.values()):
+        name = value.get("name", stem)
+        return {str(name): Entry(str(name), value, document.where)}
+    found: dict[str, Entry] = {}
+    for name, raw in value.items():
+
+        def where(keys: Keys, name: str = name) -> str:
+            return document.where((name, *keys))
+
+        found[name] = Entry(name, raw, where, found)
+    return found
+
+
+def find(reference: str, file: Callable[[str], Traversable | Path]) -> Entry:
+    """What `FILE`, `FILE#NAME` or a registered name means; `file` finds the file of a name."""
+    path, _, name = reference.partition("#")
+    if name or path.endswith((".yaml", ".yml")):
+        known = entries(read_yaml(path))
+        if not name and len(known) == 1:
+            return next(iter(known.values()))
+        if not name:
+            raise BlockforgeError(f"{path}: holds {len(known)} networks; name one, as in {path}#{next(iter(known))}")
+        if name not in known:
+            raise unknown(f"network in {path}", name, known, f"it has {', '.join(known)}")
+        return known[name]
+    found = file(reference)
+    return entries(read_yaml(found, name=found.name))[reference] if _is_many(found) else _only(found)
+
+
+def _is_many(file: Traversable | Path) -> bool:
+    from blockforge.files import top_level_names
+
+    return not {"stages", "extends", "base"} & set(top_level_names(file.read_text(encoding="utf-8")))
+
+
+def _only(file: Traversable | Path) -> Entry:
+    return next(iter(entries(read_yaml(file, name=file.name)).values()))
+
+
+def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tuple[str, ...] = ()) -> Flat:
+    """Merge in what an entry extends, its stages, then its edits, in this order; mistakes are collected."""
+    flat = Flat(marks={(): entry.where(())})
+    raw = entry.raw
+    if not isinstance(raw, dict):
+        flat.mistake((), f"{entry.name} must be a mapping with {', '.join(NETWORK_KEYS)}, but is {raw!r}")
+        return flat
+    allowed = NETWORK_KEYS + SPACE_KEYS if space else NETWORK_KEYS
+    parent_key = "base" if "base" in raw and space else "extends"
+    if parent_key in raw:
+        parent = _parent(entry, str(raw[parent_key]), parent_key, registry, chain, flat)
+        flat.value = parent
+        # What came from the parent is sound; a mistake there is this entry's doing.
+    for key, value in raw.items():
+        flat.marks[(key,)] = entry.where((key,))
+        if key not in allowed:
+            hint = did_you_mean(key, allowed) or f"; there are {', '.join(allowed)}"
+            if key in SPACE_KEYS:
+                hint = "; this is a search space, so use it with `blockforge search`"
+            flat.mistake((key,), f"no such key of a {'space' if space else 'network'}{hint}")
+        elif key in SETTINGS:
+            flat.value = flat.value | {key: value}
+    if "stages" in raw:
+        _merge_stages(entry, raw["stages"], flat, registry)
+    for key in ("set", "vary") if space else ("set",):
+        edits = raw.get(key, {})
+        if not isinstance(edits, dict):
+            flat.mistake((key,), f"must be a mapping from paths to values, but is {edits!r}")
+            continue
+        for path, value in edits.items():
+            _edit(flat, path, value, entry.where((key, path)), registry)
+    return flat
+
+
+def _parent(
+    entry: Entry, name: str, key: str, registry: Registry, chain: tuple[str, ...], flat: Flat
+) -> Plain:
+    place = f"{entry.where((key,))}: {key}"
+    mark = f"{entry.where(()).rpartition(':')[0]}#{entry.name}"
+    if mark in chain:
+        flat.mistakes.append(f"{place}: {name!r} extends itself, by way of {len(chain)} others; break the cycle")
+        return {}
+    try:
+        other = entry.siblings.get(name)
+        if other is None or (other is entry and name in registry.networks and not chain):
+            other = find(name, registry.network_file)
+        parent = flatten(other, registry, chain=(*chain, mark))
+    except InvalidNetwork as error:
+        flat.mistakes.extend(error.mistakes)
+        return {}
+    except BlockforgeError as error:
+        flat.mistakes.append(f"{place}: {error}")
+        return {}
+    flat.mistakes.extend(parent.mistakes)
+    return {key: value for key, value in parent.value.items() if key != "name"}
+
+
+def _merge_stages(entry: Entry, raw: Any, flat: Flat, registry: Registry) -> None:
+    if not isinstance(raw, dict):
+        flat.mistake(("stages",), f"must be a mapping from names to stages, but is {raw!r}")
+        return
+    stages: Plain = dict(flat.value.get("stages", {}))
+    for name, stage in raw.items():
+        _mark(flat, entry, ("stages", name), stage)
+        if stage is None:
+            if name not in stages:
+                flat.mistake(("stages", name), f"null removes a stage, but there is none{did_you_mean(name, stages) or ';'} there are {', '.join(stages) or 'none'}")
+            stages.pop(name, None)
+            continue
+        if not isinstance(stage, dict):
+            flat.mistake(("stages", name), f"a stage must be a mapping such as {{block: residual, width: 64}}, but is {stage!r}")
+            continue
+        stage = dict(stage)
+        after = stage.pop("after", None)
+        if name in stages:
+            stage = _merged(flat, name, stages[name], stage, registry)
+        stages[name] = stage
+        if after is not None:
+            if after not in stages or after == name:
+                flat.mistake(("stages", name, "after"), f"no stage {after!r}{did_you_mean(str(after), stages) or ';'} there are {', '.join(stages)}")
+            else:
+                del stages[name]
+                keys = list(stages)
+                keys.insert(keys.index(after) + 1, name)
+                stages = {key: stages.get(key, stage) for key in keys}
+    flat.value = flat.value | {"stages": stages}
+
+
+def _merged(flat: Flat, name: str, old: Plain, new: Plain, registry: Registry) -> Plain:
+    if "block" in new and new["block"] != old.get("block"):
+        try:
+            old, dropped = with_block(old, new["block"], registry.block)
+        except BlockforgeError:
+            return new  # the block's mistake is found when the stage is made
+        lost = [field for field in dropped if field not in new]
+        if lost:
+            flat.notes.append(f"{name}: {new['block']} has no {', '.join(lost)}; dropped")
+    return {**old, **new}
+
+
+def _mark(flat: Flat, entry: Entry, keys: Keys, value: Any) -> None:
+    flat.marks[keys] = entry.where(keys)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _mark(flat, entry, (*keys, key), item)
+
+
+def _edit(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> None:
+    try:
+        if is_hole(value) and path.endswith(".block"):
+            _put_block_hole(flat, path, value, where, registry)
+            return
+        flat.value, notes, changed = edit(flat.value, path, value, registry.block)
+    except BlockforgeError as error:
+        flat.mistakes.append(f"{where}: {error}")
+        return
+    flat.notes.extend(notes)
+    flat.marks.update(dict.fromkeys(changed, where))
+
+
+def _put_block_hole(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> None:
+    stages = dict(flat.value["stages"])
+    for keys in targets(path, flat.value, registry.block):
+        stages[keys[1]] = {**stages[keys[1]], "block": value}
+        flat.marks[keys] = where
+    flat.value = flat.value | {"stages": stages}
+
+
+def is_hole(value: Any) -> bool:
+    """Whether a value is a choice that a search makes: `any`, `{choice: [...]}` or `{range: [low, high]}`."""
+    return value == "any" or (isinstance(value, dict) and bool({"choice", "range", "any"} & set(value)))
+
+
+__all__ = ["NETWORK_KEYS", "SPACE_KEYS", "Block", "Entry", "Flat", "entries", "fields_of", "find", "flatten", "is_hole"]

@@ -1,0 +1,72 @@
+"""What pydantic found wrong with a value, as one line in the field's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from blockforge.block import Block
+from blockforge.errors import did_you_mean
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "finite_number": "a finite number",
+}
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("greater than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+
+
+def explain(error: ValidationError, model: type[BaseModel], what: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each mistake as its place within the value and a message; `what` names the model, as `block bottleneck`."""
+    seen: set[tuple[str | int, ...]] = set()
+    for item in error.errors(include_url=False):
+        loc = tuple(part for part in item["loc"] if not _is_union_tag(part))
+        if loc not in seen:  # a union reports each member; the first is the one that people meant
+            seen.add(loc)
+            yield loc, _message(item, loc, model, what)
+
+
+def _is_union_tag(part: str | int) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "bool", "str", "none", "Block"))
+
+
+def _message(item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what: str) -> str:
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = list(model.model_fields)
+        return f"{what} has no parameter {loc[-1]!r}{did_you_mean(str(loc[-1]), known) or ';'} it has {', '.join(known) or 'none'}"
+    if kind == "missing":
+        return f"{what} needs a {loc[-1]!r}; give one"
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return f"must be {words} {context[key]:,}, but is {value:,}"
+    if kind == "literal_error":
+        field = model.model_fields.get(str(loc[0])) if loc else None
+        known = [str(choice) for choice in get_args(field.annotation)] if field else []
+        hint = did_you_mean(value, known) if isinstance(value, str) else ""
+        return f"must be {context['expected']}, but is {value!r}{hint}"
+    if kind in _KINDS:
+        return f"must be {_KINDS[kind]}, but is {value!r}"
+    if kind in ("too_long", "too_short"):
+        return f"must have {context.get('max_length', context.get('min_length'))} entries, but has {context['actual_length']}"
+    return str(item["msg"])
+
+
+def block_name(cls: type[Block]) -> str:
+    """A block class as messages name it."""
+    return f"block {cls.name}"

@@ -1,0 +1,268 @@
+"""What the assembler makes of a network: primitive operations with names, shapes and edges."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from blockforge.errors import BlockforgeError, NameTaken, OpError
+from blockforge.ops import Input, Op, Shape, show_shape
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from blockforge.scope import Scope
+
+MAX_OPS = 100_000
+MAX_ELEMENTS = 2**40
+
+# Attributes of nn.Module and nn.Sequential: a child of that name would break the module (a test compares).
+RESERVED = frozenset(
+    """T_destination add_module append apply bfloat16 buffers call_super_init children compile cpu cuda double
+    dump_patches eval extend extra_repr float forward get_buffer get_extra_state get_parameter get_submodule
+    half insert ipu load_state_dict modules mtia named_buffers named_children named_modules named_parameters
+    parameters pop register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
+    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
+    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to
+    to_empty train training type xpu zero_grad""".split()
+)
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Expandable(Protocol):
+    """What a graph needs to know of a block."""
+
+    name: ClassVar[str]
+
+    def expand(self, g: Scope, *xs: Value) -> Value:
+        """Add the block's ops to the scope and return its output."""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One output of an op; its shape has no batch axis: `(C, H, W)` or `(C,)`."""
+
+    graph: Graph
+    node: Node
+    port: int
+    shape: Shape
+
+
+@dataclass(eq=False)
+class Node:
+    """An op in a graph: its dotted name, its operands and its outputs' shapes."""
+
+    index: int
+    name: str
+    op: Op
+    inputs: tuple[Value, ...]
+    shapes: tuple[Shape, ...]
+    expansion: Expansion | None
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """The operands' shapes."""
+        return tuple(value.shape for value in self.inputs)
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters."""
+        return self.op.params(*self.input_shapes)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates at batch 1."""
+        return self.op.macs(*self.input_shapes)
+
+
+@dataclass(eq=False)
+class Expansion:
+    """One use of a block: the run of ops, `start` to `stop`, that its `expand` added under a scope."""
+
+    block: Any
+    name: str
+    stage: str | None
+    parent: Expansion | None
+    start: int
+    stop: int
+    inputs: tuple[Value, ...]
+    output: Value | None = None
+
+
+class Graph:
+    """Ops in the order in which they run, with the blocks that they came from.
+
+    `norm` is (eps, momentum) of every normalisation, `drop_path` the probability for the block being expanded.
+    """
+
+    def __init__(self, *, norm: tuple[float, float | None] = (1e-5, 0.1)) -> None:
+        self.norm = norm
+        self.drop_path = 0.0
+        self.nodes: list[Node] = []
+        self.expansions: list[Expansion] = []
+        self.outputs: dict[str, Value] = {}
+        self._names: set[str] = set()
+        self._counters: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Graph of {len(self.nodes)} ops from {len(self.expansions)} blocks>"
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    @property
+    def inputs(self) -> list[Node]:
+        """The nodes that stand for the network's inputs."""
+        return [node for node in self.nodes if isinstance(node.op, Input)]
+
+    def input(self, shape: Shape, name: str = "input") -> Value:
+        """Add an input of shape `(C, H, W)` or `(C,)`."""
+        value = self.add(name, Input(shape), (), None)
+        if not isinstance(value, Value):
+            raise BlockforgeError(f"{name}: an input has one output")
+        return value
+
+    def count(self, scope: str) -> int:
+        """The next free integer of a scope."""
+        number = self._counters.get(scope, 0)
+        self._counters[scope] = number + 1
+        return number
+
+    def path(self, scope: str, name: str) -> str:
+        """The full name of `name` in `scope`; a last part `#` becomes the scope's next free integer."""
+        full = f"{scope}.{name}" if scope and name else scope or name
+        if full.endswith("#"):
+            parent = full[:-2]
+            full = f"{parent}.{self.count(parent)}" if parent else str(self.count(""))
+        return full or "op"  # a block on its own may put its op at the scope itself, which has no name there
+
+    def add(
+        self, name: str, op: Op, inputs: tuple[Value, ...], expansion: Expansion | None
+    ) -> Value | tuple[Value, ...]:
+        """Add an op under its full name; raises `OpError` where its inputs don't fit it."""
+        self._check_name(name)
+        for value in inputs:
+            if not isinstance(value, Value):
+                raise OpError(
+                    f"{name}: an operand must be a value of the graph, but got {type(value).__name__}; "
+                    "pass what expand was given or what an earlier op returned"
+                )
+            if value.graph is not self:
+                raise OpError(f"{name}: an operand belongs to another graph; pass values of this expand's own")
+        operands = tuple(value.shape for value in inputs)
+        try:
+            shapes = op.shapes(*operands)
+            for what, shape in [("output", s) for s in shapes] + [
+                (key, s) for key, s in op.weights(*operands).items()
+            ]:
+                if prod(shape) > MAX_ELEMENTS:
+                    raise OpError(
+                        f"its {what} of {show_shape(shape)} would have {prod(shape):,} elements, more than "
+                        f"{MAX_ELEMENTS:,}; make it smaller"
+                    )
+        except OpError as error:
+            raise type(error)(f"{name}: {error}") from None
+        if len(self.nodes) >= MAX_OPS:
+            raise OpError(f"{name}: the network has more than {MAX_OPS:,} operations; make it shallower")
+        node = Node(len(self.nodes), name, op, inputs, shapes, expansion)
+        self.nodes.append(node)
+        self._names.add(name)
+        values = tuple(Value(self, node, port, shape) for port, shape in enumerate(shapes))
+        return values[0] if len(values) == 1 else values
+
+    def _check_name(self, name: str) -> None:
+        if name in self._names:
+            raise NameTaken(f"{name}: this name is taken already; give each op of a scope a name of its own")
+        for part in name.split("."):
+            if part in RESERVED:
+                raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
+            if not _NAME.fullmatch(part):
+                raise OpError(
+                    f"{name or repr(name)}: {part!r} is no name for a module; use letters, digits, '_' and '-'"
+                )
+
+    def readers(self) -> list[list[tuple[Node, int]]]:
+        """For each node, who reads any of its outputs: (node, operand's position), in order."""
+        readers: list[list[tuple[Node, int]]] = [[] for _ in self.nodes]
+        for node in self.nodes:
+            for position, value in enumerate(node.inputs):
+                readers[value.node.index].append((node, position))
+        return readers
+
+    def op_graph(self) -> nx.MultiDiGraph[str]:
+        """The ops as a networkx graph; an edge an operand, so `x + x` has two."""
+        import networkx as nx
+
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        for node in self.nodes:
+            graph.add_node(node.name, op=node.op, shapes=node.shapes, params=node.params, macs=node.macs)
+        for node in self.nodes:
+            for position, value in enumerate(node.inputs):
+                graph.add_edge(value.node.name, node.name, operand=position, port=value.port, shape=value.shape)
+        return graph
+
+    def block_graph(self) -> nx.MultiDiGraph[str]:
+        """The outermost blocks as a networkx graph: an edge for each value that one hands to another."""
+        import networkx as nx
+
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        owner: dict[int, str] = {node.index: node.name for node in self.inputs}
+        outermost = [e for e in self.expansions if e.parent is None]
+        keys = {id(e): f"{e.name or e.block.name}@{e.start}" for e in outermost}
+        for node in self.inputs:
+            graph.add_node(node.name, block=None, shapes=node.shapes)
+        for expansion in outermost:
+            key = keys[id(expansion)]
+            shapes = (expansion.output.shape,) if expansion.output else ()
+            graph.add_node(key, block=expansion.block, scope=expansion.name, shapes=shapes)
+            owner.update(dict.fromkeys(range(expansion.start, expansion.stop), key))
+            for position, value in enumerate(expansion.inputs):
+                graph.add_edge(owner[value.node.index], key, operand=position, shape=value.shape)
+        return graph
+
+    def hash(self) -> str:
+        """The network's identity: equal for equal functions of equal structure, whatever the names.
+
+        A Merkle hash over the ops in topological order (operand order, ports, parameters), without names,
+        identities, dropout, initialisation and BatchNorm's momentum. Each op counts once and with what reads
+        it, since `f(x) + f(x)` by one convolution is not `f(x) + g(x)` by two equal ones.
+        """
+        forward: dict[int, bytes] = {}
+        edges: dict[int, list[tuple[int, int, int]]] = {}  # maker -> (reader, operand, port)
+        origin: dict[tuple[int, int], tuple[int, int]] = {}
+        for node in self.nodes:
+            if node.op.identity:
+                first = node.inputs[0]
+                origin[node.index, 0] = origin[first.node.index, first.port]
+                continue
+            operands = [origin[value.node.index, value.port] for value in node.inputs]
+            forward[node.index] = _digest(
+                node.op.hashed(), *(forward[maker] + bytes([port]) for maker, port in operands)
+            )
+            for port in range(len(node.shapes)):
+                origin[node.index, port] = (node.index, port)
+            for position, (maker, port) in enumerate(operands):
+                edges.setdefault(maker, []).append((node.index, position, port))
+        results = [origin[value.node.index, value.port] for value in self.outputs.values()]
+        backward: dict[int, bytes] = {}
+        for index in sorted(forward, reverse=True):
+            reads = [
+                backward[reader] + b"%d.%d" % (operand, port) for reader, operand, port in edges.get(index, ())
+            ]
+            reads += [b"out%d.%d" % (i, port) for i, (maker, port) in enumerate(results) if maker == index]
+            backward[index] = _digest(forward[index], *sorted(reads))
+        return _digest(b"network", *sorted(backward.values())).hex()
+
+
+def _digest(*parts: bytes | str) -> bytes:
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(b"%d:" % len(data))
+        state.update(data)
+    return state.digest()

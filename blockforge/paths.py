@@ -1,0 +1,129 @@
+"""The one grammar of paths: `layer3.depth`, `layer*.attention.reduction`, `classes`, `norm.eps`.
+
+Files' `set:`, `--set`, `network.set`, Optuna's parameter names and errors all use it. The first part is a key of
+the network or the name of a stage, where `*` and `?` stand for any letters; the others are fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+
+from blockforge.block import STAGE_KEYS, Block
+from blockforge.errors import BlockforgeError, did_you_mean
+
+Keys = tuple[str | int, ...]
+Plain = dict[str, Any]
+Resolve = Callable[[str], type[Block]]
+
+SETTINGS = ("name", "about", "paper", "input", "classes", "norm", "drop_path", "init")
+"""The keys of a network beside its stages, in the order in which files have them."""
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+@lru_cache(maxsize=4096)
+def split(path: str) -> tuple[str, ...]:
+    """The parts of a path; raises `BlockforgeError` for an empty part."""
+    parts = tuple(path.split("."))
+    if not all(parts):
+        raise BlockforgeError(f"{path}: a path has no empty parts; write it as STAGE.FIELD, as in layer3.depth")
+    return parts
+
+
+def targets(path: str, document: Mapping[str, Any], resolve: Resolve) -> list[Keys]:
+    """The places in a flat document that a path means; raises `BlockforgeError` where it means none."""
+    first, *rest = split(path)
+    if first in SETTINGS:
+        return [(first, *rest)]
+    stages: Plain = document.get("stages", {})
+    if not _GLOB.search(first):
+        if first not in stages:
+            known = [*stages, *SETTINGS]
+            raise BlockforgeError(
+                f"{path}: no stage {first!r}{did_you_mean(first, known) or ';'} there are {', '.join(stages)}"
+            )
+        if not rest:
+            raise BlockforgeError(f"{path}: names a whole stage; write {path}.FIELD, as in {path}.depth")
+        return [("stages", first, *rest)]
+    matched = [name for name in stages if fnmatchcase(name, first)]
+    if not matched:
+        raise BlockforgeError(f"{path}: no stage matches {first!r}; there are {', '.join(stages)}")
+    if not rest:
+        raise BlockforgeError(f"{path}: names whole stages; write {path}.FIELD, as in {path}.depth")
+    having = [name for name in matched if rest[0] in fields_of(stages[name], resolve)]
+    if not having:
+        known = sorted({field for name in matched for field in fields_of(stages[name], resolve)})
+        raise BlockforgeError(
+            f"{path}: none of the stages {', '.join(matched)} has a parameter {rest[0]!r}"
+            f"{did_you_mean(rest[0], known) or ';'} they have {', '.join(known)}"
+        )
+    return [("stages", name, *rest) for name in having]
+
+
+def fields_of(stage: Any, resolve: Resolve) -> list[str]:
+    """What can be set on a stage: what every stage has, and its block's parameters."""
+    block = stage.get("block") if isinstance(stage, dict) else None
+    if not isinstance(block, str):
+        return list(STAGE_KEYS)
+    return [*STAGE_KEYS, *resolve(block).model_fields]
+
+
+def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -> tuple[Plain, list[str], list[Keys]]:
+    """A flat document with the value set at every place that a path means; what else changed; the places."""
+    notes: list[str] = []
+    changed = targets(path, document, resolve)
+    new: Plain = dict(document)
+    if changed[0][0] == "stages":
+        new["stages"] = dict(new["stages"])
+    for keys in changed:
+        if keys[0] == "stages":
+            name = str(keys[1])
+            stage = dict(new["stages"][name])
+            if keys[2:] == ("block",):
+                stage, dropped = with_block(stage, value, resolve)
+                if dropped:
+                    notes.append(f"{name}: {stage['block']} has no {', '.join(dropped)}; dropped")
+            else:
+                _put(stage, keys[2:], value, path)
+            new["stages"][name] = stage
+        else:
+            _put(new, keys, value, path)
+    return new, notes, changed
+
+
+def with_block(stage: Plain, block: Any, resolve: Resolve) -> tuple[Plain, list[str]]:
+    """A stage with another block: fields that the new block lacks are dropped, and named."""
+    given = {"block": block} if isinstance(block, str) else dict(block) if isinstance(block, dict) else {}
+    if not isinstance(given.get("block"), str):
+        raise BlockforgeError(f"block: must be a block's name or {{block: NAME, ...}}, but is {block!r}")
+    known = {*STAGE_KEYS, *resolve(given["block"]).model_fields}
+    dropped = [key for key in stage if key not in known]
+    return {**{key: item for key, item in stage.items() if key in known}, **given}, dropped
+
+
+def _put(place: Plain, keys: Keys, value: Any, path: str) -> None:
+    """Set a value in a mapping that is the caller's own copy; what lies deeper is copied on the way."""
+    first, *rest = keys
+    if not rest:
+        place[str(first)] = value
+        return
+    inner = place.get(str(first))
+    if isinstance(inner, str):  # a nested block by its bare name
+        inner = {"block": inner}
+    if inner is None and first in ("norm", "init"):
+        inner = {}
+    if not isinstance(inner, dict):
+        raise BlockforgeError(f"{path}: {first} is {inner!r} here, which has no {rest[0]!r}; set {first} first")
+    copy = dict(inner)
+    _put(copy, tuple(rest), value, path)
+    place[str(first)] = copy
+
+
+def show(keys: Keys) -> str:
+    """Keys as people write a path: `layer1.depth` for a stage's."""
+    shown = keys[1:] if keys[:1] == ("stages",) else keys
+    return ".".join(map(str, shown))

@@ -1,0 +1,283 @@
+"""Finds plugins, through three doors, and looks up what they registered by name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from blockforge import hookspecs
+from blockforge.block import Block
+from blockforge.errors import BlockforgeError, PluginError, unknown
+from blockforge.files import top_level_names
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+    from blockforge.study.data import Dataset
+    from blockforge.study.objectives import Objective
+
+GROUP = "blockforge"
+DISABLE = "BLOCKFORGE_DISABLE_PLUGINS"
+KINDS = ("blocks", "networks", "spaces", "objectives", "datasets")
+
+
+@dataclass
+class Plugin:
+    """Where a plugin came from and what it registered; `error` says why it failed, if it did."""
+
+    name: str
+    origin: str  # "built-in", "package" or "file"
+    distribution: str
+    version: str
+    location: str = ""
+    error: str = ""
+    hooks: tuple[str, ...] = ()
+    registered: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+
+    @property
+    def label(self) -> str:
+        """The plugin as messages name it."""
+        return {
+            "built-in": f"blockforge's own plugin {self.name}",
+            "file": f"plugin file {self.location}",
+        }.get(self.origin, f"package {self.distribution} {self.version}")
+
+
+class Registry:
+    """All plugins that were found, and what they registered by kind and name."""
+
+    def __init__(self, plugin_files: Iterable[str | Path] = ()) -> None:
+        self.plugin_files = tuple(str(path) for path in plugin_files)
+        self.plugins: list[Plugin] = []
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._names: dict[str, dict[str, tuple[Any, Plugin]]] = {kind: {} for kind in KINDS}
+        self._clashes: dict[tuple[str, str], str] = {}
+        disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
+        self._load_built_ins(disabled)
+        self._load_packages(disabled)
+        for path in self.plugin_files:
+            self._load_file(path)
+
+    # -- the three doors
+
+    def _load_built_ins(self, disabled: set[str]) -> None:
+        from blockforge import plugins
+
+        version = _version("blockforge")
+        for info in sorted(pkgutil.iter_modules(plugins.__path__), key=lambda info: info.name):
+            if info.name not in disabled:
+                module = importlib.import_module(f"{plugins.__name__}.{info.name}")
+                plugin = Plugin(info.name, "built-in", "blockforge", version, module.__file__ or "")
+                self._register(plugin, lambda module=module: module)  # type: ignore[misc]
+                if plugin.error:
+                    raise PluginError(f"{plugin.label}: {plugin.error}")
+
+    def _load_packages(self, disabled: set[str]) -> None:
+        points = importlib.metadata.entry_points(group=GROUP)
+        for point in sorted(points, key=lambda point: (point.dist.name if point.dist else "", point.name)):
+            distribution = point.dist.name if point.dist else point.name
+            if {"all", point.name, distribution} & disabled:
+                continue
+            version = point.dist.version if point.dist else ""
+            self._register(Plugin(point.name, "package", distribution, version, point.value), point.load)
+
+    def _load_file(self, path: str) -> None:
+        plugin = Plugin(Path(path).stem, "file", "", "", path)
+        self._register(plugin, lambda: _import_file(Path(path)))
+        if plugin.error:
+            raise PluginError(f"{path}: {plugin.error}")
+
+    def _register(self, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
+        self.plugins.append(plugin)
+        unique = f"{plugin.origin}:{plugin.distribution}:{plugin.location}:{plugin.name}"
+        try:
+            self._manager.register(load(), unique)
+            self._manager.check_pending()
+            for kind in KINDS:
+                caller = getattr(self._manager.hook, f"register_{kind}")
+                for implementation in caller.get_hookimpls():
+                    if implementation.plugin_name == unique:
+                        plugin.hooks += (caller.name,)
+                        _collect(plugin, kind, implementation.function())
+            self._claim(plugin)
+        except Exception as error:  # a plugin may raise anything, and must not take the others with it
+            plugin.error = _reason(error)
+            plugin.registered = {kind: {} for kind in KINDS}
+            if self._manager.has_plugin(unique):
+                self._manager.unregister(name=unique)
+
+    def _claim(self, plugin: Plugin) -> None:
+        """Enter a plugin's names; a clash refuses this plugin, or withdraws the name from two packages."""
+        for kind in KINDS:
+            for name in plugin.registered[kind]:
+                other = self._names[kind].get(name)
+                if other and not (plugin.origin == other[1].origin == "package"):
+                    raise PluginError(
+                        f"{kind[:-1]} {name!r} is registered by {other[1].label} already; choose another name"
+                    )
+        for kind in KINDS:
+            for name, thing in plugin.registered[kind].items():
+                if (kind, name) in self._clashes or name in self._names[kind]:
+                    first = self._names[kind].pop(name, None)
+                    labels = self._clashes.get((kind, name)) or (first[1].label if first else "")
+                    self._clashes[kind, name] = f"{labels} and {plugin.label}"
+                else:
+                    self._names[kind][name] = (thing, plugin)
+
+    # -- looking up
+
+    def _get(self, kind: str, name: str, how_to_list: str) -> Any:
+        if (kind, name) in self._clashes:
+            raise PluginError(
+                f"{name}: {self._clashes[kind, name]} both register a {kind[:-1]} of this name; "
+                f"uninstall one, or name it in {DISABLE}"
+            )
+        if name not in self._names[kind]:
+            what = {"datasets": "data set"}.get(kind, kind[:-1])
+            raise unknown(what, name, self._names[kind], how_to_list)
+        return self._names[kind][name][0]
+
+    def block(self, name: str) -> type[Block]:
+        """The block class of this name; raises `UnknownName`."""
+        cls: type[Block] = self._get("blocks", name, "`blockforge list --blocks` lists all")
+        return cls
+
+    def network_file(self, name: str) -> Traversable | Path:
+        """The YAML file that holds the network of this name; raises `UnknownName`."""
+        file: Traversable | Path = self._get("networks", name, "`blockforge list --networks` lists all")
+        return file
+
+    def space_file(self, name: str) -> Traversable | Path:
+        """The YAML file of the space of this name; raises `UnknownName`."""
+        file: Traversable | Path = self._get("spaces", name, "`blockforge list --spaces` lists all")
+        return file
+
+    def objective(self, name: str) -> Objective:
+        """The objective of this name; raises `UnknownName`."""
+        known = ", ".join(sorted(self._names["objectives"]))
+        objective: Objective = self._get("objectives", name, f"there are {known}")
+        return objective
+
+    def dataset(self, name: str) -> Dataset:
+        """The data set of this name; raises `UnknownName`."""
+        known = ", ".join(sorted(self._names["datasets"]))
+        dataset: Dataset = self._get("datasets", name, f"there are {known}")
+        return dataset
+
+    def _all(self, kind: str) -> dict[str, Any]:
+        return {name: thing for name, (thing, _) in self._names[kind].items()}
+
+    @property
+    def blocks(self) -> Mapping[str, type[Block]]:
+        """All blocks by name."""
+        return self._all("blocks")
+
+    @property
+    def networks(self) -> Mapping[str, Traversable | Path]:
+        """All networks' files by the networks' names."""
+        return self._all("networks")
+
+    @property
+    def spaces(self) -> Mapping[str, Traversable | Path]:
+        """All spaces' files by name."""
+        return self._all("spaces")
+
+    @property
+    def objectives(self) -> Mapping[str, Objective]:
+        """All objectives by name."""
+        return self._all("objectives")
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """All data sets by name."""
+        return self._all("datasets")
+
+    def origin(self, kind: str, name: str) -> Plugin:
+        """The plugin that registered a thing; `kind` is `blocks`, `networks`, ..."""
+        return self._names[kind][name][1]
+
+
+def _collect(plugin: Plugin, kind: str, things: Any) -> None:
+    if not isinstance(things, list | tuple):
+        raise PluginError(f"register_{kind} returned {type(things).__name__}; return a list")
+    for thing in things:
+        for name in _names_of(kind, thing):
+            if name in plugin.registered[kind]:
+                raise PluginError(f"register_{kind} gives the name {name!r} twice; choose another name")
+            plugin.registered[kind][name] = thing
+
+
+def _names_of(kind: str, thing: Any) -> list[str]:
+    if kind == "blocks":
+        if not (isinstance(thing, type) and issubclass(thing, Block)):
+            raise PluginError(f"register_blocks returned {thing!r}, which is no block; return subclasses of Block")
+        return [thing.name]
+    if kind in ("networks", "spaces"):
+        if not hasattr(thing, "read_text"):
+            raise PluginError(f"register_{kind} returned {thing!r}; return paths of YAML files")
+        return top_level_names(thing.read_text(encoding="utf-8")) if kind == "networks" else [Path(thing.name).stem]
+    name = getattr(thing, "name", None)
+    if not isinstance(name, str):
+        raise PluginError(f"register_{kind} returned {thing!r}, which has no name; return {kind}")
+    return [name]
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PluginError("no such file; give the path of a Python file")
+    name = f"blockforge_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("is no Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {error.msg}; mend the file's syntax"
+    if isinstance(error, BlockforgeError):
+        return str(error)
+    if isinstance(error, pluggy.PluginValidationError):
+        known = ", ".join(f"register_{kind}" for kind in KINDS)
+        return f"{' '.join(str(error).splitlines()[:1])}; the hooks are {known}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "uninstalled"
+
+
+_current: list[Registry] = []
+
+
+def load_registry(plugin_files: Iterable[str | Path] = ()) -> Registry:
+    """Find all plugins, these files among them, and make them what names are looked up in from now on."""
+    _current[:] = [Registry(plugin_files)]
+    return _current[0]
+
+
+def get_registry() -> Registry:
+    """The plugins in force, found at the first call."""
+    return _current[0] if _current else load_registry()

@@ -1,0 +1,199 @@
+"""Where a block adds its ops: a graph seen from under a name, with a method for each common op."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from blockforge import ops
+from blockforge.errors import BlockforgeError, OpError, did_you_mean
+from blockforge.graph import Expandable, Expansion, Graph, Value
+from blockforge.ops import Op, Pair, show_shape
+
+Size = int | Pair
+
+
+class Scope:
+    """A graph, seen from under a scope's name: what `expand` adds its ops to.
+
+    Every method takes the op's name first, then the values it reads, and returns the op's output. A name `#`
+    takes the next free integer of the scope, a name may have dots (`downsample.0`), and an empty one puts the
+    op at the scope itself. Each raises `OpError`, with the op's path, where torch would refuse.
+    """
+
+    def __init__(self, graph: Graph, path: str = "", expansion: Expansion | None = None) -> None:
+        self._graph = graph
+        self._path = path
+        self._expansion = expansion
+
+    def __repr__(self) -> str:
+        return f"<Scope {self._path!r} of {self._graph!r}>"
+
+    def op(self, name: str, op: Op, *xs: Value) -> Value:
+        """Add any op that has one output."""
+        value = self._add(name, op, *xs)
+        if not isinstance(value, Value):
+            raise OpError(f"{self._path}.{name}: {op.kind} has several outputs; use `outputs` for it")
+        return value
+
+    def outputs(self, name: str, op: Op, *xs: Value) -> tuple[Value, ...]:
+        """Add any op and return all its outputs."""
+        value = self._add(name, op, *xs)
+        return value if isinstance(value, tuple) else (value,)
+
+    def _add(self, name: str, op: Op, *xs: Value) -> Value | tuple[Value, ...]:
+        return self._graph.add(self._graph.path(self._path, name), op, xs, self._expansion)
+
+    def block(self, name: str, block: Expandable, *xs: Value, keeps_shape: bool = False) -> Value:
+        """Expand another block under `name`; with `keeps_shape` its output must be shaped like its first input."""
+        path = self._graph.path(self._path, name)
+        value = expand(self._graph, path, block, xs, parent=self._expansion)
+        if keeps_shape and value.shape != xs[0].shape:
+            raise OpError(
+                f"{path or block.name}: {block.name} must keep its input's shape here, but makes "
+                f"{show_shape(value.shape)} of {show_shape(xs[0].shape)}; use a block that preserves the shape"
+            )
+        return value
+
+    def conv(
+        self,
+        name: str,
+        x: Value,
+        width: int,
+        kernel: Size = 1,
+        *,
+        stride: Size = 1,
+        padding: Size | Literal["same"] | None = None,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> Value:
+        """A convolution to `width` channels; the padding keeps the size at stride 1 unless it is given.
+
+        `padding="same"` is TensorFlow's: it depends on the input's size and puts the odd row at the end.
+        """
+        kernel, dilation = _one(kernel), _one(dilation)
+        if padding == "same":
+            same = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
+            return self.op(name, same, x)
+        if padding is None:
+            (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
+            padding = (dh * (kh // 2), dw * (kw // 2))
+        conv = ops.Conv2d(width, kernel, _one(stride), _one(padding), dilation, groups, bias)
+        return self.op(name, conv, x)
+
+    def linear(self, name: str, x: Value, width: int, *, bias: bool = True) -> Value:
+        """A fully connected layer from `(C,)` to `(width,)`."""
+        return self.op(name, ops.Linear(width, bias), x)
+
+    def norm(self, name: str, x: Value) -> Value:
+        """Batch normalisation with the network's eps and momentum, of maps `(C, H, W)` or features `(C,)`."""
+        kind = ops.BatchNorm2d if len(x.shape) == 3 else ops.BatchNorm1d  # noqa: PLR2004 (C, H, W)
+        return self.op(name, kind(*self._graph.norm), x)
+
+    def activation(self, name: str, x: Value, kind: str) -> Value:
+        """An activation by its name: `relu`, `silu`, `hardswish`, ..."""
+        if kind not in ops.ACTIVATIONS:
+            raise OpError(
+                f"{name}: no activation {kind!r}{did_you_mean(kind, ops.ACTIVATIONS) or ';'} "
+                f"there are {', '.join(sorted(ops.ACTIVATIONS))}"
+            )
+        return self.op(name, ops.ACTIVATIONS[kind](), x)
+
+    def relu(self, name: str, x: Value) -> Value:
+        """The larger of zero and x."""
+        return self.op(name, ops.ReLU(), x)
+
+    def sigmoid(self, name: str, x: Value) -> Value:
+        """The logistic function."""
+        return self.op(name, ops.Sigmoid(), x)
+
+    def max_pool(
+        self, name: str, x: Value, kernel: Size, stride: Size | None = None, padding: Size = 0, *, ceil_mode: bool = False
+    ) -> Value:
+        """The greatest value of each window; the stride is the kernel unless it is given."""
+        stride = kernel if stride is None else stride
+        return self.op(name, ops.MaxPool2d(_one(kernel), _one(stride), _one(padding), ceil_mode=ceil_mode), x)
+
+    def avg_pool(
+        self,
+        name: str,
+        x: Value,
+        kernel: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        *,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> Value:
+        """The mean of each window; the stride is the kernel unless it is given."""
+        stride = kernel if stride is None else stride
+        pool = ops.AvgPool2d(
+            _one(kernel), _one(stride), _one(padding), ceil_mode=ceil_mode, count_include_pad=count_include_pad
+        )
+        return self.op(name, pool, x)
+
+    def adaptive_avg_pool(self, name: str, x: Value, size: Size = 1) -> Value:
+        """The mean over a grid of `size` windows, whatever the input's size."""
+        return self.op(name, ops.AdaptiveAvgPool2d(_one(size)), x)
+
+    def mean(self, name: str, x: Value) -> Value:
+        """The mean over space: `(C, H, W)` to `(C,)`."""
+        return self.op(name, ops.Mean(), x)
+
+    def flatten(self, name: str, x: Value) -> Value:
+        """`(C, H, W)` to `(C*H*W,)`."""
+        return self.op(name, ops.Flatten(), x)
+
+    def add(self, name: str, *xs: Value) -> Value:
+        """The sum of values of one shape."""
+        return self.op(name, ops.Add(), *xs)
+
+    def mul(self, name: str, x: Value, y: Value) -> Value:
+        """The product of two values of one shape, or of maps and a value a channel."""
+        return self.op(name, ops.Mul(), x, y)
+
+    def concat(self, name: str, *xs: Value) -> Value:
+        """The values' channels behind each other."""
+        return self.op(name, ops.Concat(), *xs)
+
+    def split(self, name: str, x: Value, parts: int) -> tuple[Value, ...]:
+        """The channels in `parts` equal parts."""
+        return self.outputs(name, ops.Split(parts), x)
+
+    def channel_shuffle(self, name: str, x: Value, groups: int) -> Value:
+        """The channels, dealt out over `groups` groups. Paper: arXiv:1707.01083."""
+        return self.op(name, ops.ChannelShuffle(groups), x)
+
+    def dropout(self, name: str, x: Value, p: float) -> Value:
+        """Dropout; it stays in the graph at p = 0 too, since it takes a place in a Sequential."""
+        return self.op(name, ops.Dropout(p), x)
+
+    def drop_path(self, name: str, x: Value) -> Value:
+        """Stochastic depth with the probability that the network gives this block; nothing where it gives none."""
+        return self.op(name, ops.DropPath(self._graph.drop_path), x) if self._graph.drop_path else x
+
+
+def expand(
+    graph: Graph, path: str, block: Expandable, xs: tuple[Value, ...], *,
+    parent: Expansion | None = None, stage: str | None = None,
+) -> Value:
+    """Expand a block into a graph under a path and return its output; raises `BlockforgeError`."""
+    expansion = Expansion(block, path, stage, parent, len(graph.nodes), 0, xs)
+    graph.expansions.append(expansion)
+    value = block.expand(Scope(graph, path, expansion), *xs)
+    where = f"{path}: {block.name}.expand" if path else f"{block.name}.expand"
+    if not isinstance(value, Value):
+        raise BlockforgeError(
+            f"{where}: it must return the block's output, but returned {type(value).__name__}; "
+            "end it with `return` and the last value"
+        )
+    if value.graph is not graph:
+        raise BlockforgeError(f"{where}: it returned a value of another graph; return one made from its own inputs")
+    expansion.stop = len(graph.nodes)
+    expansion.output = value
+    return value
+
+
+def _one(size: Size) -> Size:
+    """A pair of equal numbers as one number, so that equal ops compare equal."""
+    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size

@@ -1,0 +1,79 @@
+"""Which stage feeds which: the order in which stages run, and the mistakes that a wiring can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from blockforge.errors import did_you_mean
+
+INPUT = "input"
+
+Sources = tuple[tuple[str, tuple[str, ...]], ...]
+"""Each stage with the stages that feed it, in file order."""
+
+
+def mistakes(sources: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    """Each mistake of a wiring as (stage, message)."""
+    known = [INPUT, *sources]
+    sound = True
+    for name, feeding in sources.items():
+        if not feeding:
+            yield name, "is unreachable: `from: []` feeds it nothing; name a stage or `input`"
+            sound = False
+        for other in feeding:
+            if other not in known:
+                sound = False
+                yield name, f"no stage {other!r} to read from{did_you_mean(other, known) or ';'} there are {', '.join(known)}"
+    if not sound:
+        return
+    cycle = _cycle(tuple(sources.items()))
+    if cycle:
+        yield cycle[0], f"the stages {' -> '.join([*cycle, cycle[0]])} feed each other in a cycle; change a `from`"
+        return
+    read = {other for feeding in sources.values() for other in feeding}
+    *others, last = sources
+    for name in others:
+        if name not in read:
+            yield name, f"no stage reads it, and it isn't the last one ({last}, which is the output); read it with `from`, or remove it"
+
+
+def _cycle(sources: Sources) -> list[str]:
+    if is_chain(sources):
+        return []
+    import networkx as nx
+
+    try:
+        return [edge[0] for edge in nx.find_cycle(stage_graph(sources))]
+    except nx.NetworkXNoCycle:
+        return []
+
+
+def is_chain(sources: Sources) -> bool:
+    """Whether each stage reads just the one before it, the first the network's input."""
+    names = [INPUT, *(name for name, _ in sources)]
+    return all(feeding == (before,) for (_, feeding), before in zip(sources, names, strict=False))
+
+
+def stage_graph(sources: Sources):  # type: ignore[no-untyped-def]  # networkx is imported only where a wiring is no chain
+    """The wiring as a `networkx.DiGraph` of the stages' names and `input`."""
+    import networkx as nx
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_node(INPUT)
+    for name, feeding in sources:
+        graph.add_node(name)
+        graph.add_edges_from((other, name) for other in feeding)
+    return graph
+
+
+@lru_cache(maxsize=512)
+def order(sources: Sources) -> tuple[str, ...]:
+    """The stages in the order in which they run: topological, by file order among equals."""
+    if is_chain(sources):
+        return tuple(name for name, _ in sources)
+    import networkx as nx
+
+    position = {name: index for index, (name, _) in enumerate(sources)}
+    position[INPUT] = -1
+    return tuple(nx.lexicographical_topological_sort(stage_graph(sources), key=position.__getitem__))[1:]

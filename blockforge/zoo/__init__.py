@@ -1,0 +1,1 @@
+"""The canonical networks, as YAML files: one file a family."""
