@@ -70,6 +70,7 @@ def blocks_in_order(network: Network) -> Iterator[tuple[Stage, list[Block]]]:
 def _assemble(network: Network, input_shape: Shape) -> Graph:
     norm = network.settings.norm
     graph = Graph(norm=(norm.eps, norm.momentum))
+    graph.stages = list(network.stages)
     values: dict[str, Value] = {wiring.INPUT: graph.input(input_shape)}
     series = sum(stage.depth for stage in network.stages.values() if stage.block.repeatable)
     number = 0

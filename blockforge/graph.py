@@ -106,7 +106,9 @@ class Graph:
         self.nodes: list[Node] = []
         self.expansions: list[Expansion] = []
         self.outputs: dict[str, Value] = {}
+        self.stages: list[str] = []  # in file order, which is the order of registration
         self._names: set[str] = set()
+        self._scopes: set[str] = set()
         self._counters: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -178,7 +180,15 @@ class Graph:
     def _check_name(self, name: str) -> None:
         if name in self._names:
             raise NameTaken(f"{name}: this name is taken already; give each op of a scope a name of its own")
-        for part in name.split("."):
+        if name in self._scopes:
+            raise NameTaken(f"{name}: this name is a scope with ops of its own; give the op another name")
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            scope = ".".join(parts[:end])
+            if scope in self._names:
+                raise NameTaken(f"{name}: {scope} is an op, so nothing can lie in it; give one of them another name")
+            self._scopes.add(scope)
+        for part in parts:
             if part in RESERVED:
                 raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
             if not _NAME.fullmatch(part):

@@ -52,11 +52,16 @@ _PHRASES = (
         "this doesn't continue what starts {there}; mend the indentation or the quotes",
     ),
     (r"sequence entries are not allowed", "a '- ' can't stand here; begin a new line with it, below its key"),
-    (r"unknown escape character '(.*)'", "\\{0} is no escape; write \\\\ for a backslash, or single quotes"),
+    (r"unknown escape character .(.*).$", "\\{0} is no escape; write \\\\ for a backslash, or single quotes"),
+    (r"node content, but found '<stream", "a value is missing at the end; write it, and close what is open"),
     (r"expected the node content, but found '(.*)'", "a value is missing before '{0}'; write one, or null"),
     (r"expected '<document start>'", "the value ended before this; take it out, or mend the indentation"),
     (r"incompatible YAML document", "only YAML 1.2 is read; take the %YAML line out"),
-    (r"undefined tag handle '(.*)'", "{0} begins a tag; take it out, or put the text in quotes"),
+    (r"expected escape sequence", "an escape is cut short; write \\x41, \\u0041 or \\U00000041"),
+    (r"mapping keys are not allowed", "a '?' can't stand here; put the text in quotes"),
+    (r"scanning a block scalar: expected", "text can't start with | or >; put it in quotes"),
+    (r"ing an? tag|undefined tag", "text can't start with !; put it in quotes"),
+    (r"scanning a directive", "a line can't start with %; put the text in quotes"),
 )
 _NO_CHARACTER = re.compile(r"\\U(?!000[0-9a-fA-F]|0010)[0-9a-fA-F]{8}")
 

@@ -37,7 +37,7 @@ class Op:
     """A primitive tensor operation: a frozen dataclass whose fields are its arguments.
 
     A subclass says its output's shape and, where they aren't none, its weights and MACs; then either `call`
-    (what makes its `nn.Module`) or `expression` (the code that computes it in a `forward`). `shape` checks the
+    (what makes its `nn.Module`) or `expression` (what computes it in a `forward`). `shape` checks the
     inputs; the other methods are called with inputs that it accepted.
     """
 

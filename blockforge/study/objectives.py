@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -41,7 +42,9 @@ class Objective:
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def resolve(directions: Mapping[str, str], known: Mapping[str, Objective], *, own: bool) -> tuple[Objective, ...]:
+def resolve(
+    directions: Mapping[str, str], known: Mapping[str, Objective], *, own: bool
+) -> tuple[Objective, ...]:
     """The objectives of a search in order, each in the direction asked for.
 
     `own` says that a user's own objective returns the ones that aren't free, so that any name will do for
@@ -88,6 +91,7 @@ class Limit:
         return sign * (value - self.bound) / max(abs(self.bound), 1.0)
 
     def __str__(self) -> str:
+        """`params <= 200,000`."""
         sign = "<=" if self.objective.direction == "minimize" else ">="
         return f"{self.objective.name} {sign} {self.bound:,.12g}"
 
@@ -102,9 +106,13 @@ def resolve_limits(limits: Mapping[str, float], known: Mapping[str, Objective]) 
             )
         if name not in free:
             hint = did_you_mean(name, free) or ";"
-            raise UnknownName(f"limits: no objective {name!r}{hint} those with a limit are {', '.join(sorted(free))}")
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or bound != bound:
-            raise BlockforgeError(f"limits: {name}: {bound!r} is no number; write one, such as {name}: 200_000")
+            raise UnknownName(
+                f"limits: no objective {name!r}{hint} those with a limit are {', '.join(sorted(free))}"
+            )
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or math.isnan(bound):
+            raise BlockforgeError(
+                f"limits: {name}: {bound!r} is no number; write one, such as {name}: 200_000"
+            )
     return tuple(Limit(free[name], float(bound)) for name, bound in limits.items())
 
 
@@ -118,6 +126,8 @@ def pareto(values: Sequence[Sequence[float]], objectives: Sequence[Objective]) -
     front = [
         place
         for place, loss in enumerate(losses)
-        if not any(other != loss and all(o <= mine for o, mine in zip(other, loss, strict=True)) for other in losses)
+        if not any(
+            other != loss and all(o <= mine for o, mine in zip(other, loss, strict=True)) for other in losses
+        )
     ]
     return sorted(front, key=lambda place: losses[place])

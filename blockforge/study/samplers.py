@@ -1,4 +1,4 @@
-"""The samplers of Optuna that a search can use, made anew for each proposal so that a resumed run goes on alike."""
+"""The samplers of Optuna that a search can use, made anew for each proposal: a resumed run goes on alike."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def check_sampler(name: str) -> None:
 
 
 def make_sampler(name: str, seed: int, proposals: int) -> BaseSampler:
-    """The sampler for one proposal, its random numbers drawn from the seed and the number of proposals before.
+    """The sampler for one proposal, its random numbers from the seed and the number of proposals before.
 
-    So a search that was interrupted proposes what it would have proposed, without the sampler's state in a file.
+    So an interrupted search proposes what it would have proposed, without the sampler's state in a file.
     """
     import numpy as np
     import optuna

@@ -1,4 +1,4 @@
-"""A trial's training: the whole data set on the device, SGD with one cycle, bf16 where it pays, the same bits every time."""
+"""A trial's training: the whole data set on the device, SGD with one cycle, bf16 where it pays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Report = Callable[..., None]
 
 
-class NotFinite(SearchError):
+class NotFiniteError(SearchError):
     """A loss, or a value to be maximised or minimised, that is no finite number."""
 
 
@@ -73,7 +73,9 @@ def to_device(splits: Splits, where: device) -> DeviceSplits:
         tensor = torch.from_numpy(images).to(where, memory_format=torch.channels_last)
         return tensor, torch.from_numpy(labels).to(where)
 
-    return DeviceSplits(*(move(part.images, part.labels) for part in (splits.train, splits.validation, splits.test)))
+    return DeviceSplits(
+        *(move(part.images, part.labels) for part in (splits.train, splits.validation, splits.test))
+    )
 
 
 def bf16_pays(where: device) -> bool:
@@ -84,7 +86,7 @@ def bf16_pays(where: device) -> bool:
     import torch
 
     if where.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return where.type == "cpu" and bool(probe and probe())
 
@@ -95,14 +97,16 @@ def train(
     """Train a module in place, and measure it on the validation split after every epoch.
 
     The module and the data are on one device; torch's seed decides the order of the images. Returns the
-    last epoch's metrics; raises `NotFinite` when the loss is.
+    last epoch's metrics; raises `NotFiniteError` when the loss is.
     """
     import torch
     from torch.nn import functional
 
     images, labels = data.train
-    batches = max(1, len(images) // settings.batch)  # the rest is spread over all: BatchNorm refuses one image
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = max(
+        1, len(images) // settings.batch
+    )  # the rest is spread over all: BatchNorm refuses one image
+    module.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         module.parameters(), settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
     )
@@ -120,13 +124,13 @@ def train(
                     module(batch), labels[chosen], label_smoothing=settings.label_smoothing
                 )
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             scheduler.step()
             total += loss.detach()
         mean = (total / batches).item()  # the only wait for the device in an epoch
         if not math.isfinite(mean):
-            raise NotFinite(f"the loss is {mean} in epoch {epoch}; lower lr, which is {settings.lr}")
+            raise NotFiniteError(f"the loss is {mean} in epoch {epoch}; lower lr, which is {settings.lr}")
         metrics = {"accuracy": accuracy(module, data.validation), "loss": mean}
         report(epoch, **metrics)
     return metrics
@@ -141,13 +145,13 @@ def accuracy(module: nn.Module, split: tuple[Tensor, Tensor]) -> float:
     with torch.inference_mode():
         hits = sum(
             (module(part).argmax(1) == truth).sum()
-            for part, truth in zip(images.split(1024), labels.split(1024), strict=True)
+            for part, truth in zip(torch.split(images, 1024), torch.split(labels, 1024), strict=True)
         )
     return float(hits) / len(labels)
 
 
 def augment(images: Tensor, settings: TrainSettings) -> Tensor:
-    """Shift and flip each image of a batch `(N, C, H, W)` on its own, where the batch is; edges are repeated."""
+    """Shift and flip each image of a batch `(N, C, H, W)` on its own; edges are repeated."""
     import torch
     from torch.nn import functional
 
@@ -161,7 +165,7 @@ def augment(images: Tensor, settings: TrainSettings) -> Tensor:
         # Indexed with channels last, then seen as (N, C, H, W): no copy, and the layout that convolutions want.
         images = wide.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if settings.flip:
-        mirrored = (torch.rand(count, 1, 1, 1) < 0.5).to(images.device)
+        mirrored = torch.randint(0, 2, (count, 1, 1, 1), dtype=torch.bool).to(images.device)
         images = torch.where(mirrored, images.flip(3), images)
     return images
 

@@ -1,0 +1,177 @@
+"""From a network to its `nn.Module`: the generated source, run; then its weights, drawn once."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from blockforge.assembler import graph_of
+from blockforge.block import Block
+from blockforge.codegen.arguments import camel_case
+from blockforge.codegen.text import source, source_of
+from blockforge.errors import BlockforgeError
+from blockforge.network import Init, Network, get_network
+from blockforge.ops import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def build(
+    what: str | os.PathLike[str] | Network | Block,
+    *,
+    init: bool = True,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    input: Shape | list[Shape] | None = None,  # noqa: A002 (the name that networks' files have)
+    edits: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """The `nn.Module` of a network (or of its name or path), or of a single block, in train mode.
+
+    `input` is `(C, H, W)` (for a block of several inputs, a list of them); a network has its own. `edits` are paths
+    and values as in `Network.set`. With `init=False` the weights are left unset, for loading. Raises `BlockforgeError`.
+    """
+    if isinstance(what, Block):
+        return _build_block(what, input, (classes, in_channels, edits), init=init)
+    network = what if isinstance(what, Network) else get_network(what)
+    changes: dict[str, Any] = {} if classes is None else {"classes": classes}
+    if input is not None:
+        changes["input"] = tuple(input)
+    if in_channels is not None:
+        changes["input"] = (in_channels, *changes.get("input", network.input)[1:])
+    changes |= edits or {}
+    network = network.set(changes) if changes else network
+    return make(source(network), network.settings.init if init else None)
+
+
+def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:
+    if given is None or any(other is not None for other in others):
+        raise BlockforgeError(
+            f"{block.name}: a single block is built by its input's shape alone; write build(block, input=(64, 56, 56))"
+        )
+    shapes = [tuple(given)] if isinstance(given[0], int) else [tuple(shape) for shape in given]
+    return make(source_of(graph_of(block, *shapes), type(block).__name__, block.name), Init() if init else None)
+
+
+def make(text: str, init: Init | None) -> nn.Module:
+    """The module of a generated source, its weights drawn as `init` says, or unset where that is None."""
+    network_class = _root(module_of(text))
+    if init == Init():
+        return network_class()
+    with _no_init():
+        module = network_class()
+    if init:
+        initialise(module, init)
+    return module
+
+
+@lru_cache(maxsize=256)
+def module_of(text: str) -> ModuleType:
+    """Run a generated source as a Python module of its own; tracebacks show its lines."""
+    from torch import nn
+
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    title = text.partition("\n")[0].strip('"').partition(",")[0]
+    filename = f"<blockforge {title} {digest}>"
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    module = ModuleType(f"blockforge_generated_{digest}")
+    # Tools such as torch.export and inspect look a class's module up by its name.
+    sys.modules[module.__name__] = module
+    exec(compile(text, filename, "exec"), module.__dict__)  # noqa: S102 (the project's own generated source)
+    for cls in list(vars(module).values()):
+        if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module.__name__:
+            cls.__reduce_ex__ = _reduce(text)  # type: ignore[method-assign,assignment]
+    return module
+
+
+def _root(module: ModuleType) -> Callable[[], nn.Module]:
+    """The network's class: the last one of the file."""
+    root: Callable[[], nn.Module] = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__][-1]
+    return root
+
+
+def _reduce(text: str) -> Callable[..., Any]:
+    def __reduce_ex__(self: nn.Module, protocol: Any) -> Any:  # noqa: ARG001, N807 (the name that pickle calls)
+        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__
+        return restore, (text, type(self).__name__), state
+
+    return __reduce_ex__
+
+
+def restore(text: str, name: str) -> nn.Module:
+    """An empty instance of a generated class, for pickle, deepcopy and `torch.load` to fill."""
+    cls = getattr(module_of(text), name)
+    instance: nn.Module = cls.__new__(cls)
+    return instance
+
+
+def _no_init() -> Any:
+    """A context in which convolutions and linear layers leave their weights unset (in this thread alone)."""
+    from torch import nn
+    from torch.nn import init
+    from torch.overrides import TorchFunctionMode
+
+    drawing = {init.kaiming_uniform_, init.uniform_}
+    layers = (nn.modules.conv._ConvNd, nn.Linear)
+
+    class NoInit(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+            if func in drawing and _drawn_by(layers):
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    return NoInit()
+
+
+def _drawn_by(layers: tuple[type, ...]) -> bool:
+    """Whether a `reset_parameters` of one of the layers is calling; an author's own module draws its weights."""
+    frame = sys._getframe(2)
+    for _ in range(4):
+        if frame.f_code.co_name == "reset_parameters":
+            return isinstance(frame.f_locals.get("self"), layers)
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return False
+
+
+def initialise(module: nn.Module, init: Init) -> None:
+    """Draw the weights of all convolutions and linear layers as declared; norms keep 1 and 0."""
+    from torch import nn
+
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            _draw(layer.weight, init.conv, layer.weight)
+            if layer.bias is not None:
+                _draw(layer.bias, init.conv_bias, layer.weight)
+        elif isinstance(layer, nn.Linear):
+            _draw(layer.weight, init.linear, layer.weight)
+            if layer.bias is not None:
+                _draw(layer.bias, init.linear_bias, layer.weight)
+
+
+def _draw(tensor: Tensor, scheme: str, weight: Tensor) -> None:
+    from torch.nn import init
+
+    if scheme == "zeros":
+        init.zeros_(tensor)
+    elif scheme.startswith("kaiming_normal_"):
+        init.kaiming_normal_(tensor, mode=scheme.removeprefix("kaiming_normal_"), nonlinearity="relu")  # type: ignore[arg-type]
+    elif scheme.startswith("normal_"):
+        init.normal_(tensor, 0.0, float(scheme.removeprefix("normal_")))
+    elif scheme.startswith("trunc_normal_"):
+        init.trunc_normal_(tensor, 0.0, float(scheme.removeprefix("trunc_normal_")), -2, 2)
+    elif tensor is weight:
+        init.kaiming_uniform_(tensor, a=5**0.5)  # torch's own default for both
+    else:
+        bound = weight[0].numel() ** -0.5
+        init.uniform_(tensor, -bound, bound)
+
+
+__all__ = ["build", "camel_case", "initialise", "make", "module_of", "restore"]

@@ -1,0 +1,165 @@
+"""What there is: networks, blocks and spaces by family, and the plugins that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from blockforge.errors import BlockforgeError, did_you_mean
+from blockforge.outline import outline
+from blockforge.registry import KINDS, Plugin, Registry
+from blockforge.table import Column, text_table
+
+Record = dict[str, Any]
+
+SECTIONS = ("networks", "blocks", "spaces")
+_TITLES = {
+    "networks": ("family", "network", "paper", "idea"),
+    "blocks": ("family", "block", "paper", "idea"),
+    "spaces": ("base", "space", "data", "idea"),
+}
+_KEYS = {
+    "networks": ("family", "name", "paper", "about"),
+    "blocks": ("family", "name", "paper", "about"),
+    "spaces": ("base", "name", "data", "about"),
+}
+
+
+def catalogue(registry: Registry, sections: Sequence[str], pattern: str | None = None) -> dict[str, list[Record]]:
+    """What is registered by section, sorted by family; with a pattern, what it matches by name or family.
+
+    `*`, `?` and `[...]` stand for letters; a pattern without them matches anywhere in a name. Raises
+    `BlockforgeError` where nothing matches.
+    """
+    makers: dict[str, Callable[[Registry], list[Record]]] = {"networks": _networks, "blocks": _blocks, "spaces": _spaces}
+    everything = {section: makers[section](registry) for section in sections}
+    if pattern is None:
+        return everything
+    chosen = {
+        section: [record for record in records if _matches(record, pattern)] for section, records in everything.items()
+    }
+    if not any(chosen.values()):
+        names = [record["name"] for records in everything.values() for record in records]
+        *first, last = (section[:-1] for section in sections)
+        kinds = f"{', '.join(first)} or {last}" if first else last
+        hint = did_you_mean(pattern, names) or "; `blockforge list` without a pattern lists all"
+        raise BlockforgeError(f"{pattern}: no {kinds} matches{hint}")
+    return chosen
+
+
+def _matches(record: Record, pattern: str) -> bool:
+    names = [str(record["name"]), str(record.get("family") or "")]
+    if any(mark in pattern for mark in "*?["):
+        return any(fnmatchcase(name, pattern) for name in names)
+    return any(pattern.lower() in name.lower() for name in names)
+
+
+def _networks(registry: Registry) -> list[Record]:
+    files = {str(file): file for file in registry.networks.values()}
+    outlines = {path: outline(file, ("paper", "about", "extends")) for path, file in files.items()}
+    merged = {name: entry for found in outlines.values() for name, entry in found.items()}
+    records = []
+    for name, file in registry.networks.items():
+        entry = outlines[str(file)].get(name, {})
+        records.append(
+            {
+                "name": name,
+                "family": Path(file.name).stem,
+                "paper": _inherited(name, "paper", merged),
+                "about": _inherited(name, "about", merged),
+                "extends": entry.get("extends"),
+                "plugin": registry.origin("networks", name).name,
+            }
+        )
+    return sorted(records, key=lambda record: str(record["family"]))
+
+
+def _inherited(name: str, key: str, outlines: Mapping[str, Mapping[str, str]]) -> str:
+    """A text of a network's own or of the nearest one that it extends."""
+    seen: set[str] = set()
+    while name in outlines and name not in seen:
+        if key in outlines[name]:
+            return outlines[name][key]
+        seen.add(name)
+        name = outlines[name].get("extends", "")
+    return ""
+
+
+def _blocks(registry: Registry) -> list[Record]:
+    records = []
+    for name, cls in registry.blocks.items():
+        plugin = registry.origin("blocks", name)
+        records.append(
+            {
+                "name": name,
+                "family": plugin.name,
+                "paper": cls.paper,
+                "about": cls.about,
+                "parameters": list(cls.model_fields),
+                "plugin": plugin.name,
+                "origin": plugin.origin,
+            }
+        )
+    return records
+
+
+def _spaces(registry: Registry) -> list[Record]:
+    records = []
+    for name, file in sorted(registry.spaces.items()):
+        entry = outline(file, ("base", "about", "data")).get(name, {})
+        records.append(
+            {
+                "name": name,
+                "base": entry.get("base"),
+                "data": entry.get("data"),
+                "about": entry.get("about", ""),
+                "plugin": registry.origin("spaces", name).name,
+            }
+        )
+    return records
+
+
+def catalogue_text(found: Mapping[str, list[Record]], width: int | None) -> str:
+    """Each section as a table; a family stands at its first member only."""
+    tables = []
+    for section, records in found.items():
+        if not records:
+            continue
+        keys = _KEYS[section]
+        columns = [Column(title, fold=title == "idea") for title in _TITLES[section]]
+        rows, before = [], None
+        for record in records:
+            first, *rest = (str(record[key] or "") for key in keys)
+            rows.append(["" if first == before else first, *rest])
+            before = first
+        tables.append(text_table(columns, rows, width))
+    return "\n\n".join(tables)
+
+
+def plugin_record(plugin: Plugin) -> Record:
+    """A plugin as JSON has it; `error` is null unless it failed."""
+    return {
+        "name": plugin.name,
+        "origin": plugin.origin,
+        "distribution": plugin.distribution or None,
+        "version": plugin.version or None,
+        "location": plugin.location,
+        "error": plugin.error or None,
+        "registered": {kind: list(plugin.registered[kind]) for kind in KINDS},
+    }
+
+
+def plugins_text(plugins: Sequence[Plugin], width: int | None) -> str:
+    """All plugins as a table: where each came from, and what it registered or why it failed."""
+    columns = [Column("plugin"), Column("from"), Column("registers", fold=True)]
+    rows = []
+    for plugin in plugins:
+        source = {"built-in": "blockforge", "file": plugin.location}.get(
+            plugin.origin, f"{plugin.distribution} {plugin.version}"
+        )
+        parts = [f"{kind}: {', '.join(plugin.registered[kind])}" for kind in KINDS if plugin.registered[kind]]
+        what = f"FAILED: {plugin.error}" if plugin.error else "; ".join(parts) or "nothing"
+        rows.append([plugin.name, source, what])
+    return text_table(columns, rows, width)

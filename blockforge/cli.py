@@ -1,0 +1,279 @@
+"""The command line: thin commands over the library, which is imported when a command needs it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from blockforge import __version__
+from blockforge.commands import Commands
+from blockforge.errors import BlockforgeError
+
+if TYPE_CHECKING:
+    from blockforge.network import Network
+    from blockforge.registry import Registry
+    from blockforge.study.run import Run
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta["blockforge.debug"] = True
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show the traceback of an error."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: numbers and shapes as they are.")
+input_option = click.option(
+    "--input", "inputs", metavar="C,H,W", multiple=True, help="The input's channels, height and width."
+)
+set_option = click.option(
+    "--set", "edits", metavar="PATH=VALUE", multiple=True, help="Set a value, as in layer3.depth=23; repeatable."
+)
+
+
+def command(function: F) -> click.Command:
+    """A command with the options that all of them have."""
+    plugin = click.option(
+        "--plugin", "plugin_files", metavar="FILE", multiple=True, help="Load a plugin's Python file; repeatable."
+    )
+    return main.command(function.__name__.rstrip("_"))(plugin(debug_option(function)))
+
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@debug_option
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Canonical convolutional networks from swappable blocks, and architecture search over them."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@command
+@click.argument("pattern", required=False)
+@click.option("--networks", is_flag=True, help="Only networks.")
+@click.option("--blocks", is_flag=True, help="Only blocks.")
+@click.option("--spaces", is_flag=True, help="Only search spaces.")
+@json_option
+def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **sections: bool) -> None:
+    """List networks, blocks and spaces.
+
+    With a PATTERN (resnet, 'vgg*_bn') those whose name or family it matches.
+    """
+    from blockforge.catalogue import SECTIONS, catalogue, catalogue_text
+
+    chosen = [section for section in SECTIONS if sections[section]] or SECTIONS
+    found = catalogue(_registry(plugin_files), chosen, pattern)
+    _print(found) if as_json else click.echo(catalogue_text(found, _width()))
+
+
+@command
+@click.argument("network", required=False)
+@click.option("--block", metavar="BLOCK", help="Show a block instead: its parameters, and its layers at an input.")
+@set_option
+@input_option
+@click.option("--by", type=click.Choice(["layer", "block", "stage"]), help="What a row stands for [default: layer].")
+@click.option("--stage", metavar="NAME", help="Only the rows of this stage ('layer*': of these stages).")
+@click.option("--batch", type=click.IntRange(min=1), help="Give the memory of a batch of this size, too.")
+@click.option("--formula", is_flag=True, help="Show how parameters come about, (5*5*1+1)*6 = 156.")
+@click.option("--format", "style", type=click.Choice(["text", "markdown", "csv"]), help="How the table is set.")
+@json_option
+def show(network: str | None, block: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
+    """Show what a network is made of, as a table.
+
+    NETWORK is a name, FILE.yaml or FILE.yaml#NAME; a found architecture is RUN/trials/0017/network.yaml. MACs are
+    those of convolutions and linear layers, as torch's FlopCounterMode counts them, divided by two.
+    """
+    from blockforge import sheet
+
+    if (network is None) == (block is None):
+        raise click.UsageError("give a NETWORK, or a block with --block BLOCK")
+    if as_json and options["style"]:
+        raise click.UsageError("give --json or --format, not both")
+    if options["formula"] and options["by"] in ("block", "stage"):
+        raise click.UsageError("--formula is of layers; leave out --by")
+    registry = _registry(plugin_files)
+    edits, shapes = _edits(options.pop("edits")), [_shape(text) for text in options.pop("inputs")]
+    options["by"] = options["by"] or "layer"
+    options["style"] = "json" if as_json else options["style"] or "text"
+    if block is not None:
+        if options["stage"] or options["by"] != "layer":
+            raise click.UsageError("a block has no stages; leave out --by and --stage")
+        made = sheet.block_sheet(registry.block(block), registry, edits, shapes, **options)
+    elif network is not None:
+        made = sheet.network_sheet(*_network(network, registry, edits, shapes), **options)
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    _print(made.record()) if as_json else click.echo(made.text(_width()))
+
+
+@command
+@click.argument("network")
+@click.option("--python", "path", metavar="FILE", required=True, help="The file to write; - is standard output.")
+@click.option("--force", is_flag=True, help="Write over a file that exists.")
+@set_option
+@input_option
+def export(
+    network: str, path: str, force: bool, edits: tuple[str, ...], inputs: tuple[str, ...], plugin_files: tuple[str, ...]
+) -> None:
+    """Write a network as Python source.
+
+    The file imports torch alone. NETWORK is a name, FILE.yaml or FILE.yaml#NAME.
+    """
+    import blockforge
+
+    made, _ = _network(network, _registry(plugin_files), _edits(edits), [_shape(text) for text in inputs])
+    source = blockforge.source(made)
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    if path == "-":
+        click.echo(source, nl=False)
+        return
+    try:
+        with Path(path).open("w" if force else "x", encoding="utf-8") as file:
+            file.write(source)
+    except FileExistsError:
+        raise BlockforgeError(f"{path}: exists already; give --force to write over it, or another name") from None
+    click.echo(f"{path}: {made.name} in {len(source.splitlines())} lines", err=True)
+
+
+@command
+@json_option
+def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
+    """List plugins, failed ones too.
+
+    Where each came from, and what it registered or why it failed.
+    """
+    from blockforge.catalogue import plugin_record, plugins_text
+
+    found = _registry(plugin_files).plugins
+    _print([plugin_record(each) for each in found]) if as_json else click.echo(plugins_text(found, _width()))
+
+
+@command
+@click.argument("space")
+@click.option("--trials", type=click.IntRange(min=1), help="How many networks to train [default: 24].")
+@click.option("--workers", type=click.IntRange(min=1), help="How many at a time [default: one a core].")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
+@click.option("--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from.")
+@click.option("--run", metavar="DIR", help="The folder that keeps everything [default: runs/SPACE].")
+@click.option("--limit", "limits", metavar="NAME=NUMBER", multiple=True, help="Train none beyond, as in params=2e5.")
+@click.option("--sampler", default="tpe", show_default=True, help="random, tpe or nsga2.")
+@json_option
+def search(
+    space: str, limits: tuple[str, ...], as_json: bool, plugin_files: tuple[str, ...], **options: Any
+) -> None:
+    """Train networks of a space; print the front.
+
+    SPACE is a name, FILE.yaml or FILE.yaml#NAME. The same command goes on where an interrupted one stopped.
+    """
+    import blockforge
+
+    _registry(plugin_files)
+    bounds = _edits(limits, "--limit", "NAME=NUMBER, as in params=2e5")
+    given = {name: value for name, value in options.items() if value is not None}
+    _report(blockforge.search(space, limits=bounds or None, **given), as_json)
+
+
+@command
+@click.argument("run")
+@json_option
+def best(run: str, as_json: bool, plugin_files: tuple[str, ...]) -> None:
+    """Print the front that a search has found.
+
+    RUN is the folder that the search has made. The front holds what no other trial beats in all objectives.
+    """
+    from blockforge.study.run import Run
+
+    _registry(plugin_files)
+    _report(Run.open(run), as_json)
+
+
+# -- what the commands share
+
+
+def _report(run: Run, as_json: bool) -> None:
+    if not as_json:
+        from blockforge.study.report import front_text
+
+        click.echo(front_text(run))
+        return
+    front = [
+        {
+            "trial": trial.number,
+            "values": dict(trial.values),
+            "metrics": trial.metrics,
+            "choices": dict(trial.record["choices"]),
+            "network": str(trial.folder / "network.yaml"),
+        }
+        for trial in run.front
+    ]
+    objectives = {each.name: each.direction for each in run.objectives}
+    counts = {"trials": len(run), "failed": len(run.failed)}
+    _print({"space": run.name, "run": str(run.path), "objectives": objectives, **counts, "front": front})
+
+
+def _registry(plugin_files: tuple[str, ...]) -> Registry:
+    from blockforge.registry import load_registry
+
+    return load_registry(plugin_files)
+
+
+def _network(
+    name: str, registry: Registry, edits: Mapping[str, Any], shapes: list[list[int]]
+) -> tuple[Network, tuple[int, ...]]:
+    """The network with its edits, and the input that it has without them; raises `BlockforgeError`."""
+    from blockforge.network import get_network
+
+    if name not in registry.networks and name in registry.spaces:
+        raise BlockforgeError(f"{name}: a search space, not a network; use it with `blockforge search {name}`")
+    if len(shapes) > 1:
+        raise click.UsageError("a network has one input; give --input once")
+    network = get_network(name)
+    edits = {**edits, **({"input": shapes[0]} if shapes else {})}
+    return network.set(edits) if edits else network, network.input
+
+
+def _edits(texts: tuple[str, ...], option: str = "--set", how: str = "PATH=VALUE, as in layer3.depth=23") -> dict[str, Any]:
+    from blockforge.files import parse_value
+
+    edits: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise BlockforgeError(f"{option} {text}: must be {how}")
+        try:
+            edits[path.strip()] = parse_value(value)
+        except BlockforgeError as error:
+            raise BlockforgeError(f"{option} {path.strip()}: {error}") from None
+    return edits
+
+
+def _shape(text: str) -> list[int]:
+    if not re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", text, re.ASCII):
+        raise BlockforgeError(f"--input {text}: must be whole numbers C,H,W, as in 3,224,224")
+    return [int(part) for part in text.split(",")]
+
+
+def _width() -> int | None:
+    """The terminal's width; None where the output goes elsewhere, and is never folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _print(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()

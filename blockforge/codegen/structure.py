@@ -1,0 +1,245 @@
+"""Which scopes of a graph become classes, which become `nn.Sequential`, and what each forward runs in turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blockforge.graph import Expansion, Graph, Node, Value
+from blockforge.ops import Input
+
+Key = tuple[int, int]
+"""A value of the graph: its node's index and its port."""
+
+
+@dataclass(eq=False)
+class Item:
+    """One step of a forward: an op, or a call of a module that has steps of its own.
+
+    `attr` is where its module hangs from the unit's, empty for an expression; `in_place` is the operand that
+    its output is written over, if any.
+    """
+
+    attr: tuple[str, ...]
+    inputs: tuple[Key, ...]
+    outputs: tuple[Key, ...]
+    node: Node | None = None
+    unit: Unit | None = None
+    in_place: int | None = None
+    stage: str | None = None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The indices of the first and the last node that run in this step."""
+        if self.unit:
+            return self.unit.items[0].span[0], self.unit.items[-1].span[1]
+        index = self.outputs[0][0]
+        return index, index
+
+    @property
+    def is_module(self) -> bool:
+        """Whether the step calls a module rather than being an expression."""
+        return bool(self.attr)
+
+
+@dataclass(eq=False)
+class Unit:
+    """A module with steps of its own: the network, a block's class, or a chain (`nn.Sequential`)."""
+
+    kind: Literal["network", "block", "chain"]
+    inputs: tuple[Key, ...]
+    outputs: tuple[Key, ...]
+    items: list[Item] = field(default_factory=list)
+    expansion: Expansion | None = None
+
+    def walk(self) -> Iterator[Unit]:
+        """The units inside, innermost first, then this one."""
+        for item in self.items:
+            if item.unit:
+                yield from item.unit.walk()
+        yield self
+
+    @property
+    def names(self) -> list[str]:
+        """The names of a chain's members."""
+        return [item.attr[-1] for item in self.items]
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether its members are modules called 0, 1, 2, ... in the order in which they run."""
+        return [item.attr for item in self.items] == [(str(i),) for i in range(len(self.items))]
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each step is a module that reads just the one before it, and the last one's output leaves."""
+        return len(self.inputs) == 1 and bool(self.items) and _is_chain(self.items, self.inputs[0]) and (
+            self.items[-1].outputs == self.outputs
+        )
+
+
+def structure(graph: Graph) -> Unit:
+    """The network as a tree of modules and steps."""
+    return _Structure(graph).network()
+
+
+class _Structure:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.readers = _readers(graph)
+        under: Counter[str] = Counter()
+        for node in graph.nodes:
+            parts = node.name.split(".")
+            under.update(".".join(parts[:end]) for end in range(1, len(parts)))
+        # The outermost block that alone fills a scope is that scope's class.
+        self.classes: dict[int, Expansion] = {}
+        taken: set[str] = set()
+        for expansion in graph.expansions:
+            ops = graph.nodes[expansion.start : expansion.stop]
+            path = expansion.name
+            if (
+                path
+                and path not in taken
+                and under[path] == len(ops)
+                and all(node.name.startswith(path + ".") for node in ops)
+                and any(is_module(node) for node in ops)
+            ):
+                taken.add(path)
+                self.classes[id(expansion)] = expansion
+        self.starting: dict[int, list[Expansion]] = {}
+        for expansion in self.classes.values():
+            self.starting.setdefault(expansion.start, []).append(expansion)
+
+    def network(self) -> Unit:
+        graph = self.graph
+        unit = Unit("network", tuple((n.index, 0) for n in graph.inputs), tuple(map(key, graph.outputs.values())))
+        unit.items = self.steps(0, len(graph.nodes), "", None)
+        return unit
+
+    def steps(self, start: int, stop: int, scope: str, inside: Expansion | None) -> list[Item]:
+        """The steps of a forward: ops and classes in the order in which they run, then its chains."""
+        items: list[Item] = []
+        index = start
+        while index < stop:
+            starting = self.starting.get(index, [])
+            # Several may start at one op; the outermost comes first. Those around the scope are behind us.
+            after = starting[starting.index(inside) + 1 :] if inside in starting else starting
+            if after:
+                items.append(self._block(after[0], scope))
+                index = after[0].stop
+                continue
+            node = self.graph.nodes[index]
+            if not isinstance(node.op, Input):
+                items.append(self._op(node, scope))
+            index += 1
+        return self._chains(items)
+
+    def _block(self, expansion: Expansion, scope: str) -> Item:
+        inputs = tuple(dict.fromkeys(map(key, expansion.inputs)))
+        if expansion.output is None:
+            raise AssertionError(f"{expansion.name} has no output")
+        outputs = (key(expansion.output),)
+        unit = Unit("block", inputs, outputs, expansion=expansion)
+        unit.items = self.steps(expansion.start, expansion.stop, expansion.name, expansion)
+        return Item(_relative(expansion.name, scope), inputs, outputs, unit=unit, stage=_stage(expansion))
+
+    def _op(self, node: Node, scope: str) -> Item:
+        attr = _relative(node.name, scope) if is_module(node) else ()
+        outputs = tuple((node.index, port) for port in range(len(node.shapes)))
+        return Item(
+            attr,
+            tuple(map(key, node.inputs)),
+            outputs,
+            node=node,
+            in_place=self._in_place(node),
+            stage=_stage(node.expansion),
+        )
+
+    def _in_place(self, node: Node) -> int | None:
+        """The operand that an op may write over: made here, read by nobody else, and kept by nobody."""
+        if not node.op.in_place:
+            return None
+        for position, value in enumerate(node.inputs):
+            maker = value.node
+            if (
+                maker.expansion is node.expansion
+                and maker.name.rpartition(".")[0] == node.name.rpartition(".")[0]
+                and value.shape == node.shapes[0]
+                and len(self.readers[key(value)]) == 1
+                and not maker.op.saves_output
+                and not maker.op.view
+                and maker.inputs
+            ):
+                return position
+        return None
+
+    def _chains(self, items: list[Item]) -> list[Item]:
+        """Put the modules of each scope that form a chain into a unit of their own, outermost scopes first."""
+        scopes = {item.attr[:end] for item in items for end in range(1, len(item.attr))}
+        for scope in sorted(scopes, key=len):
+            depth = len(scope)
+            members = [i for i, item in enumerate(items) if item.attr[:depth] == scope and len(item.attr) > depth]
+            if not members:
+                continue
+            first, last = members[0], members[-1]
+            run = items[first : last + 1]
+            chained = len(run) == len(members) and bool(run[0].inputs) and _is_chain(run, run[0].inputs[0])
+            if not chained or not all(self._only_reads(b, a) for a, b in zip(run, run[1:], strict=False)):
+                continue
+            inner = self._chains([_moved(item, depth) for item in run])
+            if any(len(item.attr) > 1 for item in inner):
+                continue
+            unit = Unit("chain", run[0].inputs, run[-1].outputs, inner)
+            whole = Item(scope, unit.inputs, unit.outputs, unit=unit, stage=run[0].stage)
+            items = items[:first] + [whole] + items[last + 1 :]
+        return items
+
+
+    def _only_reads(self, reader: Item, maker: Item) -> bool:
+        """Whether nothing but the ops inside `reader` reads what `maker` made."""
+        low, high = reader.span
+        return all(low <= index <= high for index in self.readers[maker.outputs[0]])
+
+
+def _moved(item: Item, depth: int) -> Item:
+    return Item(item.attr[depth:], item.inputs, item.outputs, item.node, item.unit, item.in_place, item.stage)
+
+
+def _is_chain(items: list[Item], value: Key | None) -> bool:
+    for item in items:
+        if not item.is_module or item.inputs != (value,) or len(item.outputs) != 1:
+            return False
+        value = item.outputs[0]
+    return True
+
+
+def _readers(graph: Graph) -> dict[Key, list[int]]:
+    """The index of each node that reads a value, once for each operand; -1 where it leaves the network."""
+    readers: dict[Key, list[int]] = {(n.index, port): [] for n in graph.nodes for port in range(len(n.shapes))}
+    for node in graph.nodes:
+        for value in node.inputs:
+            readers[key(value)].append(node.index)
+    for value in graph.outputs.values():
+        readers[key(value)].append(-1)
+    return readers
+
+
+def _relative(name: str, scope: str) -> tuple[str, ...]:
+    return tuple((name[len(scope) + 1 :] if scope else name).split("."))
+
+
+def _stage(expansion: Expansion | None) -> str | None:
+    while expansion and expansion.stage is None:
+        expansion = expansion.parent
+    return expansion.stage if expansion else None
+
+
+def is_module(node: Node) -> bool:
+    """Whether PyTorch spells the op as a module."""
+    return not isinstance(node.op, Input) and node.op.call(*node.input_shapes) is not None
+
+
+def key(value: Value) -> Key:
+    """A value's key."""
+    return (value.node.index, value.port)

@@ -1,0 +1,319 @@
+"""The text of the generated file: imports, helpers, a class for each block structure, and the network's class."""
+
+from __future__ import annotations
+
+import keyword
+from dataclasses import dataclass, field
+from typing import Any
+
+from blockforge.assembler import assemble
+from blockforge.codegen.arguments import Code, Plan, Slot, call_arguments, camel_case, literal, plan_classes
+from blockforge.codegen.lifetime import Statement, body
+from blockforge.codegen.structure import Item, Unit, structure
+from blockforge.graph import Graph
+from blockforge.network import Network, get_network
+from blockforge.ops import Activation
+
+WIDTH = 100
+Tree = dict[str, Any]
+
+
+def source(network: Network | str) -> str:
+    """The network's Python source: what `build` runs; it imports torch alone. Raises `BlockforgeError`."""
+    if isinstance(network, str):
+        network = get_network(network)
+    title = f"{network.name} ({network.paper})" if network.paper else network.name
+    return source_of(assemble(network), camel_case(network.name), title)
+
+
+def source_of(graph: Graph, class_name: str, title: str) -> str:
+    """The source of a graph's module, under a class name."""
+    root = structure(graph)
+    plans = plan_classes(root)
+    unique = list({id(plan): plan for plan in plans.values()}.values())
+    names = {plan.name for plan in unique}
+    class_name = class_name if class_name.isidentifier() else f"Network{class_name}"
+    while class_name in names:
+        class_name += "Network"
+    order = {stage: index for index, stage in enumerate(graph.stages)}
+    writer = _Writer(plans)
+    classes = [writer.class_of(plan.unit, plan, plan.name) for plan in unique]
+    classes.append(writer.class_of(root, None, class_name, order))
+    helpers = dict.fromkeys(node.op.helper.strip("\n") for node in graph.nodes if node.op.helper)
+    parts = [*helpers, *classes]
+    imports = ["import torch", "from torch import nn"]
+    text = "\n\n\n".join(parts)
+    if "OrderedDict(" in text:
+        imports = ["from collections import OrderedDict", "", *imports]
+    if "torch." not in text.replace("import torch", ""):
+        imports.remove("import torch")
+    return f'"""{title}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
+
+
+@dataclass
+class _Call:
+    """A call as a tree, so that it can be broken over lines."""
+
+    head: str
+    parts: list[_Call | str] = field(default_factory=list)
+    prefix: str = ""
+    broken: bool = False
+
+    def flat(self) -> str:
+        inner = ", ".join(part if isinstance(part, str) else part.flat() for part in self.parts)
+        return f"{self.prefix}{self.head}({inner})"
+
+    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
+        flat = f"{indent}{before}{self.flat()}{after}"
+        if (len(flat) <= WIDTH and not self._breaks()) or not self.parts:
+            return [flat]
+        lines = [f"{indent}{before}{self.prefix}{self.head}("]
+        for part in self.parts:
+            if isinstance(part, str):
+                lines.append(f"{indent}    {part},")
+            else:
+                lines += part.lines(indent + "    ", after=",")
+        return [*lines, f"{indent}){after}"]
+
+    def _breaks(self) -> bool:
+        return self.broken or any(isinstance(part, _Call) and part._breaks() for part in self.parts)
+
+
+class _Writer:
+    def __init__(self, plans: dict[int, Plan]) -> None:
+        self.plans = plans
+
+    def class_of(self, unit: Unit, plan: Plan | None, name: str, order: dict[str, int] | None = None) -> str:
+        texts = plan.texts if plan else None
+        parameters = plan.parameters if plan else []
+        signature = ", ".join(
+            ["self", *(f"{p.name}={literal(p.default)}" if p.has_default else p.name for p in parameters)]
+        )
+        sequential = unit.kind == "block" and unit.is_chain and unit.is_numbered
+        lines = [f"class {name}({'nn.Sequential' if sequential else 'nn.Module'}):"]
+        lines += _wrapped(f"    def __init__({signature}):")
+        assigned = [f"        {local} = {text}" for local, text in (plan.locals if plan else [])]
+        if sequential:
+            parts = self.members(unit, texts, ())
+            call = _Call("super().__init__", list(parts), broken=True)
+            return "\n".join([*lines, *assigned, *call.lines("        ")])
+        lines += ["        super().__init__()", *assigned]
+        if plan and plan.skips:
+            lines.append("        self.skip = skip")
+        for attr, value in self.attributes(unit, texts, order).items():
+            before = f"self.{attr} = " if _is_attribute(attr) else ""
+            call = value if before else _Call("self.add_module", [repr(attr).replace("'", '"'), value])
+            lines += call.lines("        ", before)
+        return "\n".join([*lines, "", *self.forward(unit, plan)])
+
+    # -- what makes the modules
+
+    def attributes(self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None) -> dict[str, _Call]:
+        """The modules of a class by attribute, in the order of registration."""
+        tree: Tree = {}
+        steps = [(index, item) for index, item in enumerate(unit.items) if item.is_module]
+        if order:
+            steps.sort(key=lambda step: order.get(step[1].stage or "", 0))
+        for index, item in steps:
+            place = tree
+            for part in item.attr[:-1]:
+                place = place.setdefault(part, {})
+            place[item.attr[-1]] = self.make(item, texts, (index,))
+        return {name: _container(value) for name, value in tree.items()}
+
+    def make(self, item: Item, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> _Call:
+        """The call that makes a step's module."""
+        if item.unit and item.unit.kind == "chain":
+            parts = self.members(item.unit, texts, path)
+            if item.unit.is_numbered:
+                return _Call("nn.Sequential", list(parts), broken=len(parts) > 1)
+            return _Call("nn.Sequential", [_named("OrderedDict", item.unit.names, parts)])
+        arguments = call_arguments(item, self.plans)
+        if item.unit:
+            target = self.plans[id(item.unit)].name
+        else:
+            call = item.node.op.call(*item.node.input_shapes) if item.node else None
+            target = call.target if call else ""
+        parts: list[_Call | str] = []
+        for argument in arguments:
+            text = texts[path, argument.name] if texts else literal(argument.value)
+            if item.node and isinstance(item.node.op, Activation) and argument.name == "activation":
+                target = text
+            elif argument.positional:
+                parts.append(text)
+            elif text != literal(argument.default):
+                parts.append(f"{argument.name}={text}")
+        if item.in_place is not None:
+            parts.append("inplace=True")
+        return _Call(target, parts)
+
+    def members(self, unit: Unit, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> list[_Call]:
+        """The modules of a chain; equal neighbours that are blocks fold into one line."""
+        made = [self.make(item, texts, (*path, index)) for index, item in enumerate(unit.items)]
+        if not unit.is_numbered:
+            return made
+        folded: list[_Call] = []
+        index = 0
+        while index < len(made):
+            item = unit.items[index]
+            end = index + 1
+            while item.unit and item.unit.kind == "block" and end < len(made) and made[end].flat() == made[index].flat():
+                end += 1
+            if end - index > 1:
+                folded.append(_Call(f"{made[index].flat()} for _ in range", [str(end - index)], prefix="*["))
+                folded[-1] = _Folded(folded[-1])
+            else:
+                folded.append(made[index])
+            index = end
+        return folded
+
+    # -- forward
+
+    def forward(self, unit: Unit, plan: Plan | None) -> list[str]:
+        plan_body = body(unit)
+        tree: dict[tuple[str, ...], list[str]] = {}
+        for item in unit.items:
+            for end in range(1, len(item.attr)):
+                keys = tree.setdefault(item.attr[:end], [])
+                if item.attr[end] not in keys:
+                    keys.append(item.attr[end])
+        lines = [f"    def forward(self, {', '.join(plan_body.arguments)}):"]
+        for index, statement in enumerate(plan_body.statements):
+            text = self.expression(statement, tree)
+            last = index == len(plan_body.statements) - 1
+            if statement.augmented:
+                target = statement.targets[0]
+                others = [name for name in statement.reads[-1] if name != target]
+                lines.append(f"        {target} += {' + '.join(str(name) for name in others)}")
+            elif statement.targets:
+                lines.append(f"        {', '.join(statement.targets)} = {text}")
+            elif plan and plan.skips and last:
+                lines.append(f"        return {text} if self.skip else {statement.reads[-1][0]}")
+            else:
+                lines.append(f"        return {text}")
+            if statement.frees:
+                lines.append(f"        del {', '.join(statement.frees)}")
+        if plan_body.returns:
+            lines.append(f"        return {', '.join(plan_body.returns)}")
+        return lines
+
+    def expression(self, statement: Statement, tree: dict[tuple[str, ...], list[str]]) -> str:
+        text = ""
+        for step, reads in zip(statement.steps, statement.reads, strict=True):
+            inner = text
+            if inner and not step.is_module and " " in _outside(inner):
+                inner = f"({inner})"
+            operands = [inner if name is None else name for name in reads]
+            if step.is_module:
+                text = f"{_access(step.attr, tree)}({', '.join(self._called(step, operands))})"
+            elif step.node:
+                text = step.node.op.expression(*operands)
+        return text
+
+    @staticmethod
+    def _called(step: Item, operands: list[str]) -> list[str]:
+        return operands
+
+
+class _Folded(_Call):
+    """`*[Bottleneck(256) for _ in range(5)]`."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__(call.head, call.parts, call.prefix)
+
+    def flat(self) -> str:
+        return super().flat() + "]"
+
+    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
+        return [f"{indent}{before}{self.flat()}{after}"]
+
+
+def _container(value: _Call | Tree) -> _Call:
+    """A scope whose modules form no chain: a list if they are numbered, else a dict."""
+    if isinstance(value, _Call):
+        return value
+    parts = [_container(inner) for inner in value.values()]
+    if list(value) == [str(i) for i in range(len(parts))]:
+        return _Call("nn.ModuleList", [_Brackets(parts)])
+    return _named("nn.ModuleDict", list(value), parts, braces=True)
+
+
+class _Brackets(_Call):
+    def __init__(self, parts: list[_Call]) -> None:
+        super().__init__("", list(parts))
+
+    def flat(self) -> str:
+        return f"[{super().flat()[1:-1]}]"
+
+    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
+        lines = super().lines(indent, before, "")
+        if len(lines) == 1:
+            return [f"{indent}{before}{self.flat()}{after}"]
+        first, *middle, last = lines
+        return [first[:-1] + "[", *middle, last[:-1] + "]" + after]
+
+
+def _named(head: str, names: list[str], parts: list[_Call], *, braces: bool = False) -> _Call:
+    """`OrderedDict(conv0=..., norm0=...)`, or with a dict in it where a name is no keyword argument's."""
+    if braces or not all(_is_attribute(name) for name in names):
+        inner = [_prefixed(part, f'"{name}": ') for name, part in zip(names, parts, strict=True)]
+        return _Call(head, [_Braces(inner)], broken=False)
+    return _Call(head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True)
+
+
+class _Braces(_Brackets):
+    def flat(self) -> str:
+        return f"{{{super().flat()[1:-1]}}}"
+
+    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
+        lines = super().lines(indent, before, after)
+        if len(lines) == 1:
+            return [f"{indent}{before}{self.flat()}{after}"]
+        end = len(after) + 1
+        return [lines[0][:-1] + "{", *lines[1:-1], lines[-1][:-end] + "}" + after]
+
+
+def _prefixed(call: _Call, prefix: str) -> _Call:
+    return _Call(call.head, call.parts, prefix + call.prefix, call.broken)
+
+
+def _outside(text: str) -> str:
+    """What of an expression lies outside its brackets."""
+    depth = 0
+    kept = []
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if not depth:
+            kept.append(letter)
+    return "".join(kept)
+
+
+def _access(attr: tuple[str, ...], tree: dict[tuple[str, ...], list[str]]) -> str:
+    text = f"self.{attr[0]}" if _is_attribute(attr[0]) else f'getattr(self, "{attr[0]}")'
+    for end in range(1, len(attr)):
+        keys = tree[attr[:end]]
+        numbered = keys == [str(i) for i in range(len(keys))]
+        text += f"[{attr[end]}]" if numbered else f'["{attr[end]}"]'
+    return text
+
+
+def _is_attribute(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+def _wrapped(line: str) -> list[str]:
+    """A signature that is too long, with its arguments on lines of their own."""
+    if len(line) <= WIDTH:
+        return [line]
+    head, _, rest = line.partition("(")
+    words = rest.removesuffix("):").split(", ")
+    lines, current = [], "       "
+    for word in words:
+        if len(current) + len(word) + 2 > WIDTH:
+            lines.append(current)
+            current = "       "
+        current += f" {word},"
+    return [f"{head}(", *lines, current.rstrip(","), "    ):"]
+
+
+__all__ = ["Code", "source", "source_of"]

@@ -1,0 +1,116 @@
+"""What a block's parameters may be: their types, bounds, defaults and what a search tries, from their annotations."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from blockforge.block import Block, any_values
+from blockforge.yaml_writer import dump_yaml
+
+_KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+_BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
+
+
+@dataclass(frozen=True)
+class FieldText:
+    """A block's parameter in words: `type` with its bounds, `default` as files write it (None: it must be given)."""
+
+    name: str
+    type: str
+    default: str | None
+    search: str
+
+    def cells(self) -> list[str]:
+        """The cells of its row: name, type, default, what a search tries."""
+        return [self.name, self.type, "(must be given)" if self.default is None else self.default, self.search]
+
+
+def field_texts(cls: type[Block]) -> list[FieldText]:
+    """A block's parameters in words, in their order."""
+    return [
+        FieldText(
+            name,
+            " or ".join(_alternatives(field.annotation, field.metadata)),
+            None if field.is_required() else _text(field.default),
+            _search(field.annotation, any_values(cls, name)),
+        )
+        for name, field in cls.model_fields.items()
+    ]
+
+
+def field_records(cls: type[Block]) -> list[dict[str, Any]]:
+    """A block's parameters as JSON has them; `search` is what `any` means in a space, null where it means nothing."""
+    records = []
+    for text, (name, field) in zip(field_texts(cls), cls.model_fields.items(), strict=True):
+        values = any_values(cls, name)
+        records.append(
+            {
+                "name": name,
+                "type": text.type,
+                "required": field.is_required(),
+                "default": None if field.is_required() else _plain(field.default),
+                "search": None if values is None else list(values),
+            }
+        )
+    return records
+
+
+def _alternatives(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[str]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _alternatives(arguments[0], arguments[1:])
+    elif origin in (Union, types.UnionType):
+        for argument in arguments:
+            yield from _alternatives(argument)
+    elif origin is Literal:
+        yield ", ".join(_text(choice) for choice in arguments)
+    elif origin is tuple:
+        yield f"list of {len(arguments)} ({', '.join(_distinct(arguments))})"
+    elif annotation is type(None):
+        yield "null"
+    elif isinstance(annotation, type) and issubclass(annotation, Block):
+        yield "block"
+    else:
+        bounds = [
+            f"{words} {getattr(item, key):,}"
+            for kind, key, words in _BOUNDS
+            for item in _flat(metadata)
+            if isinstance(item, kind)
+        ]
+        yield " ".join([_KINDS.get(annotation, getattr(annotation, "__name__", str(annotation))), " and ".join(bounds)]).strip()
+
+
+def _flat(metadata: Sequence[Any]) -> Iterator[Any]:
+    """The constraints themselves: pydantic leaves a `Field` whole inside of a union."""
+    for item in metadata:
+        yield item
+        yield from getattr(item, "metadata", ())
+
+
+def _distinct(arguments: tuple[Any, ...]) -> list[str]:
+    return list(dict.fromkeys(text for argument in arguments for text in _alternatives(argument)))
+
+
+def _text(value: Any) -> str:
+    return dump_yaml({"value": _plain(value)}).strip().removeprefix("value: ")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Block):
+        return value.spec()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _search(annotation: Any, values: Any) -> str:
+    if values is None:
+        return ""
+    if isinstance(values, range):
+        return f"{values.start} to {values.stop - 1}"
+    if annotation is bool or (get_origin(annotation) is Literal and values == get_args(annotation)):
+        return "all"
+    return ", ".join(_text(value) for value in values)
