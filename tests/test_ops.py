@@ -342,9 +342,9 @@ def accepted(case: Case) -> Op | None:
     return op
 
 
-def as_many_as(op: type[Op]) -> settings:
-    """Examples to try: more where there are more arguments."""
-    return settings(max_examples=30 * (1 + len(fields(op))), deadline=None, derandomize=True)
+def examples(op: type[Op], each: int) -> settings:
+    """How many examples to try: `each` for every argument."""
+    return settings(max_examples=each * (1 + len(fields(op))), deadline=None, derandomize=True)
 
 
 def one_number(text: str) -> str:
@@ -356,7 +356,7 @@ def one_number(text: str) -> str:
 def test_agrees_with_torch(op_class: type[Op]) -> None:
     seen = set()
 
-    @as_many_as(op_class)
+    @examples(op_class, each=20)
     @given(strategy(op_class))
     def check(case: Case) -> None:
         xs = tensors(case.shapes)
@@ -441,7 +441,7 @@ class LiveMemory(TorchDispatchMode):
 
 @every_op
 def test_scratch_is_what_torch_allocates(op_class: type[Op]) -> None:
-    @as_many_as(op_class)
+    @examples(op_class, each=15)
     @given(strategy(op_class))
     def check(case: Case) -> None:
         op = accepted(case)
@@ -462,7 +462,7 @@ def test_scratch_is_what_torch_allocates(op_class: type[Op]) -> None:
 def test_claims_about_memory(op_class: type[Op]) -> None:
     """With `view` it shares the input's memory; without `saves_output` its backward pass reads no output."""
 
-    @as_many_as(op_class)
+    @examples(op_class, each=6)
     @given(strategy(op_class))
     def check(case: Case) -> None:
         op = accepted(case)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from blockforge.block import Block
+from blockforge.block import Block, ScaledWidth
 from blockforge.codegen.structure import Item, Key, Unit
 from blockforge.ops import ACTIVATIONS, Activation, Add, Argument
 
@@ -218,7 +218,8 @@ class _Chooser:
             if all(isinstance(value, int | float | Code | None) for value in values):
                 self.fields[name] = values
                 info = type(blocks[0]).model_fields[name]
-                if not info.is_required() and name != "width":
+                # Channels have no usual value: whoever reads a call wants to see all of them.
+                if not info.is_required() and not any(isinstance(m, ScaledWidth) for m in info.metadata):
                     self.defaults[name] = _spelled(info.default)
         shapes = [_input_shape(unit) for unit in plan.units]
         self.input_name = "in_features" if len(shapes[0]) == 1 else "in_channels"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from blockforge.graph import Graph
 from blockforge.network import Network, get_network
 from blockforge.ops import Activation
 
-WIDTH = 100
+WIDTH = 110
 Tree = dict[str, Any]
 
 
@@ -68,6 +69,10 @@ class _Call:
         if (len(flat) <= WIDTH and not self._breaks()) or not self.parts:
             return [flat]
         lines = [f"{indent}{before}{self.prefix}{self.head}("]
+        if all(isinstance(part, str) for part in self.parts):
+            inner = filled(map(str, self.parts), indent + "    ")
+            inner = [inner[0].removesuffix(",")] if len(inner) == 1 else inner
+            return [*lines, *inner, f"{indent}){after}"]
         for part in self.parts:
             if isinstance(part, str):
                 lines.append(f"{indent}    {part},")
@@ -306,14 +311,19 @@ def _wrapped(line: str) -> list[str]:
     if len(line) <= WIDTH:
         return [line]
     head, _, rest = line.partition("(")
-    words = rest.removesuffix("):").split(", ")
-    lines, current = [], "       "
+    inner = filled(rest.removesuffix("):").split(", "), " " * 8)
+    return [f"{head}(", *([inner[0].removesuffix(",")] if len(inner) == 1 else inner), "    ):"]
+
+
+def filled(words: Iterable[str], indent: str) -> list[str]:
+    """Arguments, as many to a line as fit."""
+    lines: list[str] = []
     for word in words:
-        if len(current) + len(word) + 2 > WIDTH:
-            lines.append(current)
-            current = "       "
-        current += f" {word},"
-    return [f"{head}(", *lines, current.rstrip(","), "    ):"]
+        if lines and len(lines[-1]) + len(word) + 2 <= WIDTH:
+            lines[-1] += f" {word},"
+        else:
+            lines.append(f"{indent}{word},")
+    return lines
 
 
 __all__ = ["Code", "source", "source_of"]
