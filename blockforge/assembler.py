@@ -55,7 +55,7 @@ def graph_of(block: Block, *inputs: Shape) -> Graph:
 
 def check_size(network: Network) -> None:
     """Refuse, by arithmetic, what has more ops than `MAX_OPS`; depth and width have caps of their own."""
-    repeats = sum(stage.depth for stage in network.stages.values())
+    repeats = sum([stage.depth for stage in network.stages.values()])
     if repeats > MAX_OPS:
         raise BlockforgeError(f"{network.name}: {repeats:,} blocks are more than {MAX_OPS:,}; make it shallower")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.functional_validators import BeforeValidator
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Value
@@ -37,9 +37,14 @@ class ScaledWidth:
     """Marks a field as a number of channels: what a change of the whole network's width acts on."""
 
 
+def _refusal(message: str) -> PydanticCustomError:
+    """An error of pydantic that says just this: its templates know no formats such as `{value:,}`."""
+    return PydanticCustomError("block", "{message}", {"message": message})
+
+
 def _at_most_channels(value: int) -> int:
     if value > MAX_CHANNELS:
-        raise PydanticCustomError("channels", "must be at most {most:,}, but is {value:,}", {"most": MAX_CHANNELS, "value": value})
+        raise _refusal(f"must be at most {MAX_CHANNELS:,}, but is {value:,}")
     return value
 
 
@@ -140,17 +145,24 @@ def resolve_block(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str):
         value = {"block": value}
     if not isinstance(value, dict) or not isinstance(value.get("block"), str):
-        raise PydanticCustomError("block", "must be a block's name or {{block: NAME, ...}}, but is {value}", {"value": repr(value)})
+        raise _refusal(f"must be a block's name or {{block: NAME, ...}}, but is {value!r}")
     if resolve is None:
-        raise PydanticCustomError(
-            "block", "a name is looked up in a network only; pass the block itself, but got {value}", {"value": repr(value)}
-        )
+        raise _refusal(f"a name is looked up in a network only; pass the block itself, but got {value!r}")
     fields = {key: item for key, item in value.items() if key != "block"}
     try:
         cls = resolve(value["block"])
     except BlockforgeError as error:
-        raise PydanticCustomError("block", "{message}", {"message": str(error)}) from None
-    return cls.model_validate(fields, context=info.context)
+        raise _refusal(str(error)) from None
+    try:
+        return cls.model_validate(fields, context=info.context)
+    except ValidationError as error:
+        from blockforge.explain import block_name, explain  # it imports this module
+
+        details = [
+            InitErrorDetails(type=_refusal(message), loc=loc, input=None)
+            for loc, message in explain(error, cls, block_name(cls))  # whoever made the outer block can't name this one
+        ]
+        raise ValidationError.from_exception_data(cls.__name__, details) from None
 
 
 BlockSpec = Annotated[Block, BeforeValidator(resolve_block)]

@@ -143,6 +143,8 @@ def export(
             file.write(source)
     except FileExistsError:
         raise BlockforgeError(f"{path}: exists already; give --force to write over it, or another name") from None
+    except OSError as error:
+        raise BlockforgeError(f"{path}: can't be written ({error.strerror}); name another file") from None
     click.echo(f"{path}: {made.name} in {len(source.splitlines())} lines", err=True)
 
 
@@ -274,6 +276,3 @@ def _print(value: Any) -> None:
 
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
-
-if __name__ == "__main__":
-    main()

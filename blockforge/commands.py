@@ -74,7 +74,11 @@ def _surprise(error: Exception) -> str:
 
 def _usage_line(error: click.ClickException) -> str:
     """Click's message in a line of ours: `blockforge show: missing argument 'NETWORK'; see ...`."""
-    message = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        hint = did_you_mean(error.option_name, error.possibilities or ())
+        message = f"no option {error.option_name!r}{hint}"
+    else:
+        message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "blockforge"
     then = "" if message.endswith("?") else ";"

@@ -16,13 +16,14 @@ from blockforge.assembler import assemble, check_size, graph_of
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph
-from blockforge.network import Network, get_network
+from blockforge.network import Network, Stage, get_network
 from blockforge.ops import Shape
 
 FLOAT32 = 4  # bytes
 
 _Counts = tuple[Shape, int, int, int]  # output shape, params, macs, activations
-_memo: dict[tuple[Any, ...], _Counts] = {}
+_memo: dict[tuple[Any, ...], _Counts] = {}  # by (block, input shapes)
+_stages: dict[tuple[Any, ...], _Counts] = {}  # by (block, depth, input shapes)
 MEMO_LIMIT = 200_000
 
 
@@ -59,25 +60,36 @@ def cost(network: Network | Graph | str) -> Cost:
     try:
         for name in wiring.order(network.sources):
             stage = network.stages[name]
-            block = stage.block
             inputs = tuple([shapes[source] for source in stage.sources])
-            done = 0
-            while done < stage.depth:
-                counts = block_counts(block, inputs)
-                block = stage.block.after_first
-                # Once a repeat keeps its input's shape, the others are its equals.
-                settled = (counts[0],) == inputs and (done > 0 or block is stage.block)
-                times = stage.depth - done if settled else 1
-                params += times * counts[1]
-                macs += times * counts[2]
-                activations += times * counts[3]
-                done += times
-                inputs = (counts[0],)
-            shapes[name] = inputs[0]
+            key = (stage.block.key, stage.depth, inputs)
+            counts = _stages.get(key)
+            if counts is None:
+                counts = _remember(_stages, key, _stage_counts(stage, inputs))
+            shapes[name] = counts[0]
+            params += counts[1]
+            macs += counts[2]
+            activations += counts[3]
     except BlockforgeError:
         assemble(network)  # raises the same with the op's full path and the smallest input that works
         raise
-    return Cost(params, macs, activations, _network=network)
+    return Cost(params, macs, activations, network)
+
+
+def _stage_counts(stage: Stage, inputs: tuple[Shape, ...]) -> _Counts:
+    """The counts of a stage: its first block's, and its repeats' with a factor once they keep their shape."""
+    block = stage.block
+    params = macs = activations = done = 0
+    while done < stage.depth:
+        shape, *counts = block_counts(block, inputs)
+        settled = (shape,) == inputs and (done > 0 or stage.block.after_first is stage.block)
+        times = stage.depth - done if settled else 1
+        params += times * counts[0]
+        macs += times * counts[1]
+        activations += times * counts[2]
+        done += times
+        inputs = (shape,)
+        block = stage.block.after_first
+    return inputs[0], params, macs, activations
 
 
 def block_counts(block: Block, inputs: tuple[Shape, ...]) -> _Counts:
@@ -86,14 +98,22 @@ def block_counts(block: Block, inputs: tuple[Shape, ...]) -> _Counts:
     counts = _memo.get(key)
     if counts is None:
         graph = graph_of(block, *inputs)
-        if len(_memo) >= MEMO_LIMIT:
-            _memo.clear()
-        counts = _memo[key] = (
-            graph.outputs["output"].shape,
-            sum(node.params for node in graph),
-            sum(node.macs for node in graph),
-            _activations(graph),
-        )
+        shape = graph.outputs["output"].shape
+        counts = (shape, sum(n.params for n in graph), sum(n.macs for n in graph), _activations(graph))
+        _remember(_memo, key, counts)
+    return counts
+
+
+def clear_memo() -> None:
+    """Forget all counts."""
+    _memo.clear()
+    _stages.clear()
+
+
+def _remember(memo: dict[tuple[Any, ...], _Counts], key: tuple[Any, ...], counts: _Counts) -> _Counts:
+    if len(memo) >= MEMO_LIMIT:
+        memo.clear()
+    memo[key] = counts
     return counts
 
 

@@ -15,6 +15,9 @@ class BlockforgeError(Exception):
 class OpError(BlockforgeError):
     """A primitive operation refuses its inputs or its arguments."""
 
+    located = False
+    """Whether the message begins with the op's path already."""
+
 
 class InputTooSmall(OpError):
     """An operation whose window doesn't fit into its input: a larger input to the network would help."""

@@ -43,36 +43,33 @@ class Expandable(Protocol):
         """Add the block's ops to the scope and return its output."""
 
 
-@dataclass(frozen=True, eq=False)
 class Value:
     """One output of an op; its shape has no batch axis: `(C, H, W)` or `(C,)`."""
 
-    graph: Graph
-    node: Node
-    port: int
-    shape: Shape
+    __slots__ = ("graph", "node", "port", "shape")
+
+    def __init__(self, graph: Graph, node: Node, port: int, shape: Shape) -> None:
+        self.graph = graph
+        self.node = node
+        self.port = port
+        self.shape = shape
+
+    def __repr__(self) -> str:
+        return f"<Value {self.node.name} {show_shape(self.shape)}>"
 
 
 @dataclass(eq=False)
 class Node:
-    """An op in a graph: its dotted name, its operands and its outputs' shapes."""
+    """An op in a graph: its dotted name, its operands, their shapes and its outputs', and its parameters."""
 
     index: int
     name: str
     op: Op
     inputs: tuple[Value, ...]
+    input_shapes: tuple[Shape, ...]
     shapes: tuple[Shape, ...]
+    params: int
     expansion: Expansion | None
-
-    @property
-    def input_shapes(self) -> tuple[Shape, ...]:
-        """The operands' shapes."""
-        return tuple(value.shape for value in self.inputs)
-
-    @property
-    def params(self) -> int:
-        """Trainable parameters."""
-        return self.op.params(*self.input_shapes)
 
     @property
     def macs(self) -> int:
@@ -156,26 +153,22 @@ class Graph:
                 )
             if value.graph is not self:
                 raise OpError(f"{name}: an operand belongs to another graph; pass values of this expand's own")
-        operands = tuple(value.shape for value in inputs)
+        operands = tuple([value.shape for value in inputs])
         try:
             shapes = op.shapes(*operands)
-            for what, shape in [("output", s) for s in shapes] + [
-                (key, s) for key, s in op.weights(*operands).items()
-            ]:
-                if prod(shape) > MAX_ELEMENTS:
-                    raise OpError(
-                        f"its {what} of {show_shape(shape)} would have {prod(shape):,} elements, more than "
-                        f"{MAX_ELEMENTS:,}; make it smaller"
-                    )
+            params = op.params(*operands)
+            if params > MAX_ELEMENTS or any([prod(shape) > MAX_ELEMENTS for shape in shapes]):
+                _refuse_size(op, operands, shapes)
         except OpError as error:
             raise type(error)(f"{name}: {error}") from None
         if len(self.nodes) >= MAX_OPS:
             raise OpError(f"{name}: the network has more than {MAX_OPS:,} operations; make it shallower")
-        node = Node(len(self.nodes), name, op, inputs, shapes, expansion)
+        node = Node(len(self.nodes), name, op, inputs, operands, shapes, params, expansion)
         self.nodes.append(node)
         self._names.add(name)
-        values = tuple(Value(self, node, port, shape) for port, shape in enumerate(shapes))
-        return values[0] if len(values) == 1 else values
+        if len(shapes) == 1:
+            return Value(self, node, 0, shapes[0])
+        return tuple(Value(self, node, port, shape) for port, shape in enumerate(shapes))
 
     def _check_name(self, name: str) -> None:
         if name in self._names:
@@ -183,8 +176,11 @@ class Graph:
         if name in self._scopes:
             raise NameTaken(f"{name}: this name is a scope with ops of its own; give the op another name")
         parts = name.split(".")
-        for end in range(1, len(parts)):
-            scope = ".".join(parts[:end])
+        scope = name
+        for _ in parts[1:]:
+            scope = scope.rpartition(".")[0]
+            if scope in self._scopes:
+                break  # and so are the scopes around it
             if scope in self._names:
                 raise NameTaken(f"{name}: {scope} is an op, so nothing can lie in it; give one of them another name")
             self._scopes.add(scope)
@@ -267,6 +263,16 @@ class Graph:
             reads += [b"out%d.%d" % (i, port) for i, (maker, port) in enumerate(results) if maker == index]
             backward[index] = _digest(forward[index], *sorted(reads))
         return _digest(b"network", *sorted(backward.values())).hex()
+
+
+def _refuse_size(op: Op, operands: tuple[Shape, ...], shapes: tuple[Shape, ...]) -> None:
+    tensors = [("output", shape) for shape in shapes] + list(op.weights(*operands).items())
+    for what, shape in tensors:
+        if prod(shape) > MAX_ELEMENTS:
+            raise OpError(
+                f"its {what} of {show_shape(shape)} would have {prod(shape):,} elements, more than "
+                f"{MAX_ELEMENTS:,}; make it smaller"
+            )
 
 
 def _digest(*parts: bytes | str) -> bytes:

@@ -54,7 +54,7 @@ class Settings(BaseModel):
     name: str
     about: str = ""
     paper: str = ""
-    input: Annotated[tuple[_Size], Field()] | tuple[_Size, _Size, _Size]
+    input: tuple[_Size, ...]  # of 1 or 3 entries
     classes: _Size = 1000
     norm: Norm = Norm()
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -167,7 +167,9 @@ class Network:
                 stages[name] = stage
         if problems.mistakes:
             raise InvalidNetwork(problems.mistakes)
-        return Network(self.settings, stages, document, flat, self.registry, tuple(notes))
+        network = Network(self.settings, stages, document, flat, self.registry, tuple(notes))
+        vars(network)["sources"] = self.sources  # the wiring is the same; cached_property keeps it there
+        return network
 
     # -- YAML
 
@@ -251,8 +253,7 @@ def _settings(value: Plain, flat: Flat) -> Settings | None:
         return Settings.model_validate(given)
     except ValidationError as error:
         for loc, message in explain(error, Settings, "a network"):
-            keys = loc[:1] + loc[2:] if loc[:1] == ("input",) and len(loc) > 2 else loc  # noqa: PLR2004 (a union's tag)
-            flat.mistake(keys, message)
+            flat.mistake(loc, message)
         return None
 
 
@@ -310,14 +311,14 @@ def make_stage(
         if key not in STAGE_KEYS and not is_hole(value)
     }
     try:
-        block = cls.model_validate(fields, context={"resolve": registry.block})
+        block = _block(cls, fields, registry)
     except ValidationError as error:
         missing = {key for key, value in raw.items() if is_hole(value)}
         for loc, message in explain(error, cls, block_name(cls)):
             if not (loc and loc[0] in missing):
                 flat.mistake((*place, *loc), message)
         return None
-    if cls.arity is not None and len(sources) != cls.arity:
+    if cls.arity is not None and sources and len(sources) != cls.arity:
         flat.mistake(
             (*place, "from"),
             f"block {kind} takes {cls.arity} input{'s' * (cls.arity > 1)}, but `from` gives {len(sources)}"
@@ -328,6 +329,27 @@ def make_stage(
     if scope is None:
         scope = f"{name}.{{n}}" if cls.repeatable else name
     return Stage(name, block, depth, sources, scope)
+
+
+_blocks: dict[Any, Block] = {}
+MAX_BLOCKS = 100_000
+
+
+def _block(cls: type[Block], fields: Plain, registry: Registry) -> Block:
+    """The block of these fields, the same one for equal fields: thousands of candidates share theirs.
+
+    The types are part of the key, since 1, 1.0 and true are equal in Python.
+    """
+    key = (cls, registry, *[(name, type(value), value) for name, value in fields.items()])
+    plain = all([value is None or isinstance(value, int | float | str) for value in fields.values()])
+    block = _blocks.get(key) if plain else None
+    if block is None:
+        block = cls.model_validate(fields, context={"resolve": registry.block})
+        if plain:
+            if len(_blocks) >= MAX_BLOCKS:
+                _blocks.clear()
+            _blocks[key] = block
+    return block
 
 
 def _number(value: Any) -> str:

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import pluggy
 
 from blockforge import hookspecs
 from blockforge.block import Block
-from blockforge.errors import BlockforgeError, PluginError, unknown
+from blockforge.errors import BlockforgeError, PluginError, did_you_mean, unknown
 from blockforge.files import top_level_names
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Registry:
     """All plugins that were found, and what they registered by kind and name."""
 
     def __init__(self, plugin_files: Iterable[str | Path] = ()) -> None:
-        self.plugin_files = tuple(str(path) for path in plugin_files)
+        self.plugin_files = tuple(dict.fromkeys(str(path) for path in plugin_files))
         self.plugins: list[Plugin] = []
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
@@ -227,7 +228,9 @@ def _names_of(kind: str, thing: Any) -> list[str]:
     if kind in ("networks", "spaces"):
         if not hasattr(thing, "read_text"):
             raise PluginError(f"register_{kind} returned {thing!r}; return paths of YAML files")
-        return top_level_names(thing.read_text(encoding="utf-8")) if kind == "networks" else [Path(thing.name).stem]
+        names = top_level_names(thing.read_text(encoding="utf-8")) if kind == "networks" else []
+        # A file may be one network, named by the file, or many.
+        return [Path(thing.name).stem] if kind == "spaces" or {"stages", "extends"} & set(names) else names
     name = getattr(thing, "name", None)
     if not isinstance(name, str):
         raise PluginError(f"register_{kind} returned {thing!r}, which has no name; return {kind}")
@@ -257,8 +260,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, BlockforgeError):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
-        known = ", ".join(f"register_{kind}" for kind in KINDS)
-        return f"{' '.join(str(error).splitlines()[:1])}; the hooks are {known}"
+        known = [f"register_{kind}" for kind in KINDS]
+        wrong = re.match(r"unknown hook '(\w+)'", str(error))
+        if not wrong:  # arguments that the hook doesn't have
+            return f"{' '.join(str(error).split())}; no hook takes arguments"
+        return f"no hook {wrong[1]!r}{did_you_mean(wrong[1], known) or ';'} the hooks are {', '.join(known)}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

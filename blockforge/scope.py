@@ -32,7 +32,7 @@ class Scope:
         """Add any op that has one output."""
         value = self._add(name, op, *xs)
         if not isinstance(value, Value):
-            raise OpError(f"{self._path}.{name}: {op.kind} has several outputs; use `outputs` for it")
+            raise self._at(name, OpError(f"{op.kind} has several outputs; use `outputs` for it"))
         return value
 
     def outputs(self, name: str, op: Op, *xs: Value) -> tuple[Value, ...]:
@@ -41,17 +41,29 @@ class Scope:
         return value if isinstance(value, tuple) else (value,)
 
     def _add(self, name: str, op: Op, *xs: Value) -> Value | tuple[Value, ...]:
-        return self._graph.add(self._graph.path(self._path, name), op, xs, self._expansion)
+        try:
+            return self._graph.add(self._graph.path(self._path, name), op, xs, self._expansion)
+        except OpError as error:
+            error.located = True
+            raise
+
+    def _at(self, name: str, error: OpError) -> OpError:
+        """The same error, its message begun with the path of the op of this name."""
+        located = type(error)(f"{self._graph.path(self._path, name)}: {error}")
+        located.located = True
+        return located
 
     def block(self, name: str, block: Expandable, *xs: Value, keeps_shape: bool = False) -> Value:
         """Expand another block under `name`; with `keeps_shape` its output must be shaped like its first input."""
         path = self._graph.path(self._path, name)
         value = expand(self._graph, path, block, xs, parent=self._expansion)
         if keeps_shape and value.shape != xs[0].shape:
-            raise OpError(
+            error = OpError(
                 f"{path or block.name}: {block.name} must keep its input's shape here, but makes "
                 f"{show_shape(value.shape)} of {show_shape(xs[0].shape)}; use a block that preserves the shape"
             )
+            error.located = True
+            raise error
         return value
 
     def conv(
@@ -72,13 +84,17 @@ class Scope:
         `padding="same"` is TensorFlow's: it depends on the input's size and puts the odd row at the end.
         """
         kernel, dilation = _one(kernel), _one(dilation)
-        if padding == "same":
-            same = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
-            return self.op(name, same, x)
-        if padding is None:
-            (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
-            padding = (dh * (kh // 2), dw * (kw // 2))
-        conv = ops.Conv2d(width, kernel, _one(stride), _one(padding), dilation, groups, bias)
+        conv: Op
+        try:
+            if padding == "same":
+                conv = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
+            else:
+                if padding is None:
+                    (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
+                    padding = (dh * (kh // 2), dw * (kw // 2))
+                conv = ops.Conv2d(width, kernel, _one(stride), _one(padding), dilation, groups, bias)
+        except OpError as error:  # groups that don't divide the width
+            raise self._at(name, error) from None
         return self.op(name, conv, x)
 
     def linear(self, name: str, x: Value, width: int, *, bias: bool = True) -> Value:
@@ -93,10 +109,9 @@ class Scope:
     def activation(self, name: str, x: Value, kind: str) -> Value:
         """An activation by its name: `relu`, `silu`, `hardswish`, ..."""
         if kind not in ops.ACTIVATIONS:
-            raise OpError(
-                f"{name}: no activation {kind!r}{did_you_mean(kind, ops.ACTIVATIONS) or ';'} "
-                f"there are {', '.join(sorted(ops.ACTIVATIONS))}"
-            )
+            hint = did_you_mean(kind, ops.ACTIVATIONS) or ";"
+            known = ", ".join(sorted(ops.ACTIVATIONS))
+            raise self._at(name, OpError(f"no activation {kind!r}{hint} there are {known}"))
         return self.op(name, ops.ACTIVATIONS[kind](), x)
 
     def relu(self, name: str, x: Value) -> Value:
@@ -180,7 +195,14 @@ def expand(
     """Expand a block into a graph under a path and return its output; raises `BlockforgeError`."""
     expansion = Expansion(block, path, stage, parent, len(graph.nodes), 0, xs)
     graph.expansions.append(expansion)
-    value = block.expand(Scope(graph, path, expansion), *xs)
+    try:
+        value = block.expand(Scope(graph, path, expansion), *xs)
+    except OpError as error:
+        if error.located:
+            raise
+        located = type(error)(f"{path or stage or block.name}: {error}")  # an op that couldn't even be made
+        located.located = True
+        raise located from None
     where = f"{path}: {block.name}.expand" if path else f"{block.name}.expand"
     if not isinstance(value, Value):
         raise BlockforgeError(

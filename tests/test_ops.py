@@ -83,7 +83,8 @@ def two(value: int | tuple[int, int]) -> tuple[int, int]:
 
 def _convolution(draw, op: type[Op], reference: Callable[..., nn.Module], paddings) -> Case:
     x = draw(maps)
-    groups = draw(st.sampled_from((1, 1, x[0], 2, 3, 0)))
+    divisors = [n for n in range(1, x[0] + 1) if x[0] % n == 0]
+    groups = draw(st.one_of(st.sampled_from(divisors), st.sampled_from(divisors), st.integers(0, 3)))
     out = draw(st.integers(1, 4)) * draw(st.sampled_from((1, max(groups, 1))))
     arguments = {
         "stride": draw(size(1, 3)),
@@ -584,6 +585,17 @@ def test_same_padding_gives_timms_bits(kernel: int, stride: int, side: int) -> N
     module = written(ops.Conv2dSame(16, kernel, stride), (8, side, side))
     module.load_state_dict(reference.state_dict())
     assert torch.equal(module(x), reference(x))
+
+
+def test_same_padding_copies_only_where_it_is_odd() -> None:
+    conv = ops.Conv2dSame(4, 3, 2)  # an odd side of 7 gets one row on both ends, a side of 8 one at the end
+    scratch = {shape: conv.scratch(shape) for shape in ((3, 7, 7), (3, 7, 8), (3, 8, 7), (3, 8, 8))}
+    assert scratch == {(3, 7, 7): 0, (3, 7, 8): 3 * 9 * 9, (3, 8, 7): 3 * 9 * 9, (3, 8, 8): 3 * 9 * 9}
+    for shape, elements in scratch.items():
+        with torch.no_grad(), LiveMemory() as memory:
+            written(conv, shape)(*tensors((shape,), batch=1))
+        beside = prod(shape) + sum(p.numel() for p in nn.Conv2d(3, 4, 3).parameters()) + 4 * 4 * 4
+        assert memory.peak == 4 * (beside + elements)
 
 
 def test_helpers_export_and_print() -> None:

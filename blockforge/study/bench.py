@@ -44,20 +44,23 @@ class Bench:
     def run(self, job: Job, report: Callable[..., None]) -> Outcome:
         """Train a job's network, or measure its weights; whatever goes wrong is in the outcome."""
         start, history = time.perf_counter(), list[dict[str, float]]()
+        facts = self._facts()
 
         def note(step: int, **metrics: float) -> None:
             history.append({"step": int(step), **{name: float(value) for name, value in metrics.items()}})
             report(history[-1])
 
         try:
-            metrics, weights = self._measure(job) if job.weights is not None else self._train(job, note)
+            metrics, weights = self._test(job) if job.weights is not None else self._train(job, note, facts)
             failure = None
         except Exception as error:  # a user's objective may raise anything, and the search goes on
             metrics, weights, failure = {}, None, _failure(error)
-        facts = {**self._facts(), "seconds": round(time.perf_counter() - start, 3)}
+        facts["seconds"] = round(time.perf_counter() - start, 3)
         return Outcome(job.number, metrics, tuple(history), weights, failure, facts)
 
-    def _train(self, job: Job, report: Callable[..., None]) -> tuple[dict[str, float], bytes]:
+    def _train(
+        self, job: Job, report: Callable[..., None], facts: dict[str, Any]
+    ) -> tuple[dict[str, float], bytes]:
         from safetensors.torch import save
 
         from blockforge.builder import build
@@ -69,10 +72,12 @@ class Bench:
         if self.objective is not None:
             metrics = self._own(network, module, report)
         elif self.data is not None:
-            from blockforge.study.training import train, train_settings
+            from blockforge.study.training import bf16_pays, train, train_settings
 
             settings = train_settings(self.setup.train)
-            metrics = train(module, self.data, settings, report, bf16=self._bf16)
+            bf16 = bf16_pays(module, self.device)
+            facts["precision"] = "bfloat16 autocast" if bf16 else "float32"
+            metrics = train(module, self.data, settings, report, bf16=bf16)
         else:
             raise BlockforgeError("search: there is neither data nor an objective of your own; give one")
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in module.state_dict().items()}
@@ -89,7 +94,7 @@ class Bench:
             return {}
         return {**last, **named_values(self.objective(network, module, note), self.setup.returns)}
 
-    def _measure(self, job: Job) -> tuple[dict[str, float], None]:
+    def _test(self, job: Job) -> tuple[dict[str, float], None]:
         from safetensors.torch import load
 
         from blockforge.builder import build
@@ -102,22 +107,14 @@ class Bench:
         module.load_state_dict(load(job.weights))
         return {"test_accuracy": accuracy(module.to(self.device), self.data.test)}, None
 
-    @property
-    def _bf16(self) -> bool:
-        from blockforge.study.training import bf16_pays
-
-        return bf16_pays(self.device)
-
     def _facts(self) -> dict[str, Any]:
         import torch
 
-        own = self.objective is not None
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         return {
             "device": str(self.device),
             "device_name": name,
             "threads": torch.get_num_threads(),
-            **({} if own else {"precision": "bfloat16 autocast" if self._bf16 else "float32"}),
         }
 
 
@@ -182,7 +179,7 @@ def _unpickled(pickled: bytes) -> Callable[..., Any]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BlockforgeError(
-            f"objective: a worker can't load it ({reason}); define it in the script, or in a module on the path"
+            f"objective: a worker can't load it ({reason}); define it in the script, or in an installed module"
         ) from None
     return objective
 

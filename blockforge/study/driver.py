@@ -40,7 +40,7 @@ IDENTITY = ("space", "digest", "objectives", "limits", "data", "objective", "sam
 TRIALS = 24
 
 
-def search(
+def search(  # noqa: PLR0913 (one keyword for each option of the command)
     space: str | os.PathLike[str] | Space,
     *,
     objective: Callable[..., Any] | None = None,
@@ -59,9 +59,9 @@ def search(
 
     Without `objective` each trial trains on the space's data set, or on `data`. With one, a worker calls
     `objective(network, module, report)`, which trains the module in place with a loop of its own, may call
-    `report(step, **metrics)`, and returns a number, a tuple, or a dict of values by name. `directions` says what
-    is maximised or minimised (default: the space's objectives, else `{"value": "maximize"}`); those that are
-    free, such as `macs`, are not for the objective to return. `limits` are added to the space's. `workers`
+    `report(step, **metrics)`, and returns a number, a tuple, or a dict of values by name. `directions` says
+    what is maximised or minimised (default: the space's objectives, else `{"value": "maximize"}`); those that
+    are free, such as `macs`, are not for the objective to return. `limits` are added to the space's. `workers`
     defaults to the number of cores, one thread each; `device` is `auto`, `cpu`, `cuda` or `cuda:0`.
 
     The folder `run` (default `runs/SPACE`) keeps everything. The same call goes on where an interrupted one
@@ -242,8 +242,8 @@ class _Driver:
             number, record = max(self.records.items())
             failure = record["failure"]
             raise SearchError(
-                f"search: all {len(self.records)} trials failed, the last by {failure['kind']}: {failure['reason']}; "
-                f"see {self.folder.trial(number) / 'metrics.json'}"
+                f"search: all {len(self.records)} trials failed; the last: {failure['kind']}: "
+                f"{failure['reason']}; see {self.folder.trial(number) / 'metrics.json'}"
             )
 
     def _finish(self) -> Run:

@@ -95,13 +95,13 @@ class Plan:
         if (tuple(network.input), network.classes) != (data.input, data.classes):
             takes, has = ("x".join(map(str, shape)) for shape in (network.input, data.input))
             raise BlockforgeError(
-                f"search: networks of {self.space.name!r} take {takes} in {network.classes} classes, but the data "
-                f"{data.name!r} has {has} in {data.classes}; set input: {list(data.input)} and "
+                f"search: networks of {self.space.name!r} take {takes} in {network.classes} classes, but the "
+                f"data {data.name!r} has {has} in {data.classes}; set input: {list(data.input)} and "
                 f"classes: {data.classes}"
             )
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 (what `search` takes)
     space: str | os.PathLike[str] | Space,
     *,
     objective: Callable[..., Any] | None,

@@ -55,7 +55,7 @@ class Proposer:
         self._asked = len(study.get_trials(deepcopy=False))
 
     def next(self) -> Proposal | None:
-        """A candidate that no limit, mistake or earlier trial speaks against; None if none seems to be left."""
+        """A candidate that no limit, mistake or earlier trial forbids; None if none seems to be left."""
         for _ in range(ASKS):
             proposal = self._ask()
             if proposal:
@@ -83,7 +83,7 @@ class Proposer:
             trial.set_user_attr("refused", refusal.reason)
             for name, excess in refusal.excess:
                 trial.set_constraint(name, excess)
-            # A pruned trial with constraints teaches a sampler where not to look; a failed one is passed over.
+            # A pruned trial with constraints teaches a sampler where not to look; a failed one says nothing.
             self._study.tell(trial, state=TrialState.PRUNED if refusal.excess else TrialState.FAIL)
         return None
 
@@ -137,7 +137,7 @@ def _roll(dice: random.Random, choices: dict[str, Any], hole: Hole) -> float:
 
 
 def _span(hole: Hole) -> tuple[bool, float]:
-    """Whether a range is one of whole numbers, and the last number that its steps reach: Optuna wants no other."""
+    """Whether a range has whole numbers only, and the last that its steps reach: Optuna wants no other end."""
     whole = all(isinstance(number, int) for number in (hole.low, hole.high, hole.step))
     return whole, hole.low + hole.step * int((hole.high - hole.low) / hole.step + 1e-9)
 

@@ -18,7 +18,7 @@ NOTE = "MACs are multiply-accumulates of convolutions and linear layers, at batc
 
 
 def front_rows(run: Run) -> tuple[list[str], list[list[str]]]:
-    """The front as a table: its heads, and a row of text for each trial, the best in the first objective first."""
+    """The front as a table: heads, and a row of text for each trial, the best in the first objective first."""
     columns = list(run.objectives)
     if any(TEST.name in trial.metrics for trial in run.front):
         columns.insert(1, TEST)

@@ -1,0 +1,54 @@
+"""How things are measured: process CPU time on one thread, both sides interleaved, the median of the rounds' ratios.
+
+The machines are shared and noisy, so every table has an A/A row: the reference against itself. A claim holds only
+where it is larger than that row's distance from 1.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+Side = Callable[[], object]
+
+
+def seconds(run: Side, repeats: int = 1) -> float:
+    """CPU seconds of one call, over so many in a row."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.process_time()
+        for _ in range(repeats):
+            run()
+        return (time.process_time() - start) / repeats
+    finally:
+        gc.enable()
+
+
+def ratio(ours: Side, reference: Side, *, rounds: int = 7, repeats: int = 1) -> tuple[float, float, float]:
+    """The median over rounds of ours / reference, and the medians of both in CPU seconds."""
+    ours()
+    reference()
+    ratios, mine, theirs = [], [], []
+    for index in range(rounds):
+        if index % 2:
+            b = seconds(reference, repeats)
+            a = seconds(ours, repeats)
+        else:
+            a = seconds(ours, repeats)
+            b = seconds(reference, repeats)
+        ratios.append(a / b)
+        mine.append(a)
+        theirs.append(b)
+    return statistics.median(ratios), statistics.median(mine), statistics.median(theirs)
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table."""
+    print(f"\n{title}\n")
+    print("| " + " | ".join(head) + " |")
+    print("|" + "|".join(" --- " for _ in head) + "|")
+    for row in rows:
+        print("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row) + " |", flush=True)
