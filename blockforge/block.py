@@ -22,6 +22,8 @@ MAX_CHANNELS = 2**20
 STAGE_KEYS = ("block", "depth", "from", "scope")
 """What a stage says beside its block's parameters; no block may have a field of these names."""
 
+_RESERVED = (*STAGE_KEYS, "after")  # `after` places a stage where a network extends another
+
 
 class Search:
     """The values that a search may try for a field (`any` in a space); no bound on what a file may say."""
@@ -106,10 +108,17 @@ class Block(BaseModel):
     @cached_property
     def after_first(self) -> Block:
         """The same block for the second and later repeats of a stage: with stride 1."""
-        if getattr(self, "stride", 1) in (1, (1, 1)):
+        stride = getattr(self, "stride", 1)
+        one = tuple([1] * len(stride)) if isinstance(stride, tuple) else 1
+        if stride == one:
             return self
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return type(self)(**(fields | {"stride": 1}))
+        try:
+            return type(self)(**(fields | {"stride": one}))
+        except ValidationError:
+            raise BlockforgeError(
+                f"{self.name}: it repeats with stride 1, which it refuses; set its depth to 1"
+            ) from None
 
     def parameters(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as plain data; a nested block as its own such mapping."""
@@ -180,7 +189,7 @@ def check_block_class(cls: type[Block]) -> None:
     if cls.expand is Block.expand and not inspect.isabstract(cls):
         raise BlockforgeError(f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
     for name, field in cls.model_fields.items():
-        if name in STAGE_KEYS or hasattr(Block, name):
+        if name in _RESERVED or hasattr(Block, name):
             raise BlockforgeError(f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise")
         for kind in _types(field.annotation):
             if isinstance(kind, type) and getattr(kind, "__hash__", None) is None:

@@ -6,7 +6,9 @@ import hashlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,12 @@ def build(
         changes["input"] = (in_channels, *changes.get("input", network.input)[1:])
     changes |= edits or {}
     network = network.set(changes) if changes else network
-    return make(source(network), network.settings.init if init else None)
+    return make(_source(network), network.settings.init if init else None)
+
+
+@lru_cache(maxsize=256)
+def _source(network: Network) -> str:
+    return source(network)
 
 
 def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:
@@ -64,7 +71,7 @@ def make(text: str, init: Init | None) -> nn.Module:
     network_class = _root(module_of(text))
     if init == Init():
         return network_class()
-    with _no_init():
+    with _no_init(norms=init is None):
         module = network_class()
     if init:
         initialise(module, init)
@@ -111,34 +118,37 @@ def restore(text: str, name: str) -> nn.Module:
     return instance
 
 
-def _no_init() -> Any:
-    """A context in which convolutions and linear layers leave their weights unset (in this thread alone)."""
+@contextmanager
+def _no_init(*, norms: bool) -> Iterator[None]:
+    """In this thread, leave the weights of convolutions, linear layers and maybe norms unset; others draw theirs.
+
+    A norm's running statistics are sound all the same: torch makes them so before it resets them.
+    """
     from torch import nn
-    from torch.nn import init
-    from torch.overrides import TorchFunctionMode
 
-    drawing = {init.kaiming_uniform_, init.uniform_}
-    layers = (nn.modules.conv._ConvNd, nn.Linear)
+    layers: tuple[Any, ...] = (nn.modules.conv._ConvNd, nn.Linear)
+    layers += (nn.modules.batchnorm._NormBase,) if norms else ()
+    mine = threading.get_ident()
+    with _patching:
+        originals = [layer.reset_parameters for layer in layers]
+        for layer, original in zip(layers, originals, strict=True):
+            layer.reset_parameters = _unless_in(mine, original)
+        try:
+            yield
+        finally:
+            for layer, original in zip(layers, originals, strict=True):
+                layer.reset_parameters = original
 
-    class NoInit(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
-            if func in drawing and _drawn_by(layers):
-                return args[0] if args else kwargs["tensor"]
-            return func(*args, **(kwargs or {}))
 
-    return NoInit()
+_patching = threading.RLock()
 
 
-def _drawn_by(layers: tuple[type, ...]) -> bool:
-    """Whether a `reset_parameters` of one of the layers is calling; an author's own module draws its weights."""
-    frame = sys._getframe(2)
-    for _ in range(4):
-        if frame.f_code.co_name == "reset_parameters":
-            return isinstance(frame.f_locals.get("self"), layers)
-        if frame.f_back is None:
-            return False
-        frame = frame.f_back
-    return False
+def _unless_in(thread: int, draw: Callable[[Any], None]) -> Callable[[Any], None]:
+    def reset_parameters(layer: Any) -> None:
+        if threading.get_ident() != thread:
+            draw(layer)
+
+    return reset_parameters
 
 
 def initialise(module: nn.Module, init: Init) -> None:

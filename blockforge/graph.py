@@ -135,8 +135,8 @@ class Graph:
     def path(self, scope: str, name: str) -> str:
         """The full name of `name` in `scope`; a last part `#` becomes the scope's next free integer."""
         full = f"{scope}.{name}" if scope and name else scope or name
-        if full.endswith("#"):
-            parent = full[:-2]
+        parent, _, last = full.rpartition(".")
+        if last == "#":
             full = f"{parent}.{self.count(parent)}" if parent else str(self.count(""))
         return full or "op"  # a block on its own may put its op at the scope itself, which has no name there
 
@@ -248,7 +248,10 @@ class Graph:
                 continue
             operands = [origin[value.node.index, value.port] for value in node.inputs]
             forward[node.index] = _digest(
-                node.op.hashed(), *(forward[maker] + bytes([port]) for maker, port in operands)
+                # The module, since two plugins may have an op of one name.
+                type(node.op).__module__,
+                node.op.hashed(),
+                *(forward[maker] + b"%d" % port for maker, port in operands),
             )
             for port in range(len(node.shapes)):
                 origin[node.index, port] = (node.index, port)

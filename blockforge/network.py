@@ -193,7 +193,13 @@ class Network:
 def get_network(name_or_path: str | os.PathLike[str]) -> Network:
     """The network of a registered name, or of `FILE.yaml` or `FILE.yaml#NAME`; raises `BlockforgeError`."""
     registry = get_registry()
-    return from_entry(find(os.fspath(name_or_path), registry.network_file), registry)
+    name = os.fspath(name_or_path)
+    if name not in registry.networks:
+        return from_entry(find(name, registry.network_file), registry)
+    network = registry.made.get(name)  # a registered file doesn't change, and a network can't be changed
+    if not isinstance(network, Network):
+        network = registry.made[name] = from_entry(find(name, registry.network_file), registry)
+    return network
 
 
 def list_networks() -> list[str]:
@@ -324,6 +330,8 @@ def make_stage(
             f"block {kind} takes {cls.arity} input{'s' * (cls.arity > 1)}, but `from` gives {len(sources)}"
             f" ({', '.join(sources)}); join them first with a stage of block `add` or `concat`",
         )
+    if cls.arity is not None and cls.arity > 1 and type(depth) is int and depth > 1:
+        flat.mistake((*place, "depth"), f"block {kind} takes {cls.arity} inputs, so it can't repeat on its own output; remove it")
     if len(flat.mistakes) > before:
         return None
     if scope is None:

@@ -61,6 +61,7 @@ class Registry:
     def __init__(self, plugin_files: Iterable[str | Path] = ()) -> None:
         self.plugin_files = tuple(dict.fromkeys(str(path) for path in plugin_files))
         self.plugins: list[Plugin] = []
+        self.made: dict[str, object] = {}  # networks that were read, by name
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._names: dict[str, dict[str, tuple[Any, Plugin]]] = {kind: {} for kind in KINDS}

@@ -7,47 +7,56 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-GAP = "  "
-NARROWEST = 8  # characters to which a column is folded at most
+GAP = 2  # spaces between columns; 1 where a terminal is narrow
+NARROWEST = 8  # characters to which a column of names is broken at most
+
+# Where a cell may be folded: behind a space, a '.' or a '_' of a name, and before a hump of `BatchNorm2d`.
+_FOLD = re.compile(r"(?<=[\s._])(?=\S)|(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title and how it is set: numbers to the right; only text may be folded."""
+    """A column's title and how it is set on a narrow terminal: folded between words, or broken anywhere."""
 
     title: str
     right: bool = False
     fold: bool = False
+    breaks: bool = False
 
 
 Rows = Sequence[Sequence[str]]
 
 
 def text_table(columns: Sequence[Column], rows: Rows, width: int | None = None) -> str:
-    """The table in aligned columns; `width` folds the foldable ones until a line fits, None never folds."""
+    """The table in aligned columns; `width` folds cells until a line fits (if it can), None never folds."""
     titles = [column.title for column in columns]
-    widths = [max(len(cell) for cell in cells) for cells in zip(titles, *rows, strict=True)]
+    cells = [[row[place] for row in (titles, *rows)] for place in range(len(columns))]
+    widths, gap = [max(map(len, column)) for column in cells], GAP
     if width is not None:
-        widths = _folded(columns, widths, width)
-    lines = [*_lines(titles, columns, widths), GAP.join("-" * size for size in widths)]
-    for row in rows:
-        lines += _lines(row, columns, widths)
-    return "\n".join(lines)
+        least = [max(map(_longest_word, column)) for column in cells]
+        widths = _narrowed(widths, least, [column.fold for column in columns], width - gap * (len(columns) - 1))
+        if sum(widths) + gap * (len(columns) - 1) > width:
+            gap = 1
+            least = [min(size, NARROWEST) for size in widths]
+            widths = _narrowed(widths, least, [column.breaks for column in columns], width - len(columns) + 1)
+    rule = (" " * gap).join("-" * size for size in widths)
+    head, *body = ["\n".join(_lines(row, columns, widths, gap)) for row in (titles, *rows)]
+    return "\n".join([head, rule, *body])
 
 
 def pairs(rows: Rows, width: int | None = None) -> str:
     """Rows without a head: a name, a number to the right, and a remark that folds under itself."""
     first, second = (max(len(row[place]) for row in rows) for place in (0, 1))
-    room = max(NARROWEST, width - first - second - 2 * len(GAP)) if width is not None else None
+    left = first + second + 2 * GAP
     lines = []
     for name, value, remark in rows:
-        head, *rest = _wrap(remark, room)
-        lines.append(GAP.join((name.ljust(first), value.rjust(second), head)).rstrip())
-        lines += [" " * (first + second + 2 * len(GAP)) + more for more in rest]
+        head, *rest = _wrap(remark, max(NARROWEST, width - left) if width is not None else len(remark))
+        lines.append(f"{name.ljust(first)}{' ' * GAP}{value.rjust(second)}{' ' * GAP}{head}".rstrip())
+        lines += [" " * left + more for more in rest]
     return "\n".join(lines)
 
 
@@ -79,38 +88,45 @@ def csv_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return stream.getvalue().removesuffix("\n")
 
 
-def _folded(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    """Column widths that fit into a line, the widest foldable column narrowed first; as far as that goes."""
+def _narrowed(widths: Sequence[int], least: Sequence[int], able: Sequence[bool], room: int) -> list[int]:
+    """Widths whose sum is at most `room`, as far as that goes: the widest column that can gives way first."""
     new = list(widths)
-    excess = sum(new) + len(GAP) * (len(new) - 1) - width
-    while excess > 0:
-        able = [place for place, column in enumerate(columns) if column.fold and new[place] > NARROWEST]
-        if not able:
+    for _ in range(sum(new) - room):
+        places = [place for place, size in enumerate(new) if able[place] and size > least[place]]
+        if not places:
             break
-        widest = max(able, key=new.__getitem__)
-        new[widest] -= 1
-        excess -= 1
+        new[max(places, key=new.__getitem__)] -= 1
     return new
 
 
-def _lines(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> list[str]:
+def _lines(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int], gap: int) -> list[str]:
     cells = [_wrap(cell, size) for cell, size in zip(row, widths, strict=True)]
-    height = max(map(len, cells))
     lines = []
-    for number in range(height):
+    for number in range(max(map(len, cells))):
         parts = (cell[number] if number < len(cell) else "" for cell in cells)
         padded = (
             part.rjust(size) if column.right else part.ljust(size)
             for part, column, size in zip(parts, columns, widths, strict=True)
         )
-        lines.append(GAP.join(padded).rstrip())
+        lines.append((" " * gap).join(padded).rstrip())
     return lines
 
 
-def _wrap(cell: str, width: int | None) -> list[str]:
-    if width is None or len(cell) <= width:
-        return [cell]
-    return textwrap.wrap(cell, width, break_on_hyphens=False)
+def _longest_word(cell: str) -> int:
+    return max(len(word.rstrip()) for word in _FOLD.split(cell))
+
+
+def _wrap(cell: str, width: int) -> list[str]:
+    """The cell in lines of at most `width`, folded between words; a longer word is broken."""
+    lines = [""]
+    for word in _FOLD.split(cell):
+        if len(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        while len(word.rstrip()) > width:
+            lines[-1:] = [word[:width], ""]
+            word = word[width:]  # noqa: PLW2901 (what is left of it)
+        lines[-1] += word
+    return [line.rstrip() for line in lines if line.strip()] or [""]
 
 
 def _escaped(cell: str) -> str:

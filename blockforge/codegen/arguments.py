@@ -8,15 +8,18 @@ else by the op's own argument. A class with a final add and one without are one 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from blockforge.block import Block, ScaledWidth
-from blockforge.codegen.structure import Item, Key, Unit
+from blockforge.codegen.structure import Item, Key, Unit, is_variable
 from blockforge.ops import ACTIVATIONS, Activation, Add, Argument
 
 LOCAL_USES = 3  # a formula gets a name of its own where it is used this often
+POSITIONAL = ("in_channels", "in_features", "width")
 
 Slot = tuple[tuple[int, ...], str]
 """A place for a value in a class: the steps' indices on the way to its call, and the argument's name."""
@@ -41,7 +44,7 @@ class Parameter:
     @property
     def positional(self) -> bool:
         """Whether calls give it by position."""
-        return self.name in ("in_channels", "in_features", "width") and not self.has_default
+        return self.name in POSITIONAL and not self.has_default
 
 
 @dataclass(eq=False)
@@ -51,6 +54,7 @@ class Plan:
     block: Block
     units: list[Unit]
     skips: list[bool] | None = None  # whether each use ends with an add, where they differ
+    flag: str = "skip"  # the argument and attribute that says so
     name: str = ""
     parameters: list[Parameter] = field(default_factory=list)
     locals: list[tuple[str, str]] = field(default_factory=list)
@@ -73,8 +77,8 @@ class Plan:
 _NO_DEFAULT = Code("<required>")
 
 
-def plan_classes(root: Unit) -> dict[int, Plan]:
-    """The class of each block unit, by the unit's id; the plans come innermost first."""
+def plan_classes(root: Unit, taken: Iterable[str] = ()) -> dict[int, Plan]:
+    """The class of each block unit, by the unit's id; the plans come innermost first. No class is named as in `taken`."""
     plans: dict[int, Plan] = {}
     by_height: dict[int, list[Unit]] = {}
     for unit in root.walk():
@@ -83,12 +87,12 @@ def plan_classes(root: Unit) -> dict[int, Plan]:
     for height in sorted(by_height):
         groups: dict[Any, list[Unit]] = {}
         for unit in by_height[height]:
-            groups.setdefault((_block(unit).name, signature(unit, plans)), []).append(unit)
+            groups.setdefault((type(_block(unit)), signature(unit, plans)), []).append(unit)
         for plan in _merged(groups, plans):
             for unit in plan.units:
                 plans[id(unit)] = plan
             _choose_arguments(plan, plans)
-    _name_classes(list({id(plan): plan for plan in plans.values()}.values()))
+    _name_classes(list({id(plan): plan for plan in plans.values()}.values()), set(taken))
     return plans
 
 
@@ -135,14 +139,14 @@ def _step(item: Item, plans: dict[int, Plan]) -> tuple[Any, ...]:
 def _merged(groups: dict[Any, list[Unit]], plans: dict[int, Plan]) -> list[Plan]:
     """A plan for each group; one for two groups that differ by a final add of the block's input alone."""
     without: dict[Any, Any] = {}
-    for (name, sign), units in groups.items():
+    for (cls, sign), units in groups.items():
         core = _without_add(units[0])
         if core:
-            without[name, signature(core, plans)] = (name, sign)
+            without[cls, signature(core, plans)] = (cls, sign)
     merged: list[Plan] = []
-    used = set()
+    used: set[Any] = set()
     for key, units in groups.items():
-        if key in without and without[key] in groups and without[key] != key:
+        if key in without and not used & {key, without[key]}:
             with_add = groups[without[key]]
             used |= {key, without[key]}
             both = [*units, *with_add]
@@ -214,6 +218,8 @@ class _Chooser:
         self.fields: dict[str, tuple[Any, ...]] = {}
         names = sorted(type(blocks[0]).model_fields, key=lambda name: name != "width")
         for name in names:
+            if not is_variable(name):
+                continue
             values = tuple(_spelled(getattr(block, name)) for block in blocks)
             if all(isinstance(value, int | float | Code | None) for value in values):
                 self.fields[name] = values
@@ -222,30 +228,30 @@ class _Chooser:
                 if not info.is_required() and not any(isinstance(m, ScaledWidth) for m in info.metadata):
                     self.defaults[name] = _spelled(info.default)
         shapes = [_input_shape(unit) for unit in plan.units]
-        self.input_name = "in_features" if len(shapes[0]) == 1 else "in_channels"
+        self.input_name = _free("in_features" if len(shapes[0]) == 1 else "in_channels", self.fields)
         self.channels = tuple(shape[0] for shape in shapes)
+        plan.flag = _free("skip", {*self.fields, *_attrs(plan)})
         self.parameters: dict[str, Parameter] = {}
-        self.formulas: dict[tuple[Any, ...], str] = {}
+        self.formulas: dict[Any, str] = {}
 
     def run(self) -> None:
-        counts: dict[tuple[Any, ...], int] = {}
+        counts: Counter[Any] = Counter()
         pending: dict[Slot, str] = {}
         for slot, vector in self.vectors.items():
             if all(_same(value, vector[0]) for value in vector):
                 self.plan.texts[slot] = literal(vector[0])
             else:
                 pending[slot] = self._expression(slot, vector)
-                counts[vector] = counts.get(vector, 0) + 1
+                counts[_typed(vector)] += 1
         if self.plan.skips:
-            self.parameters["skip"] = Parameter("skip", tuple(self.plan.skips))
+            self.parameters[self.plan.flag] = Parameter(self.plan.flag, tuple(self.plan.skips))
         taken = set(self.parameters)
         for slot, text in pending.items():
             vector = self.vectors[slot]
-            if vector in self.formulas and counts[vector] >= LOCAL_USES:
+            if _typed(vector) in self.formulas and counts[_typed(vector)] >= LOCAL_USES:
                 known = {formula: name for name, formula in self.plan.locals}
                 if text not in known:
-                    base = "half" if text.endswith(" // 2") else "mid"
-                    name = next(n for n in (base, *(f"{base}{i}" for i in range(2, 99))) if n not in taken)
+                    name = _free("half" if text.endswith(" // 2") else "mid", taken)
                     taken.add(name)
                     self.plan.locals.append((name, text))
                     known[text] = name
@@ -254,7 +260,8 @@ class _Chooser:
         order = [self.input_name, *self.fields]
         self.plan.parameters = sorted(
             self.parameters.values(),
-            key=lambda p: (p.has_default, order.index(p.name) if p.name in order else len(order)),
+            # A call gives the positional ones first, so the signature has them first.
+            key=lambda p: (p.has_default, not p.positional, order.index(p.name) if p.name in order else len(order)),
         )
 
     def _expression(self, slot: Slot, vector: tuple[Any, ...]) -> str:
@@ -263,7 +270,7 @@ class _Chooser:
                 return self._use(name, values, self.defaults.get(name), name in self.defaults)
         if _equal(self.channels, vector):
             return self._use(self.input_name, self.channels, None, False)
-        return self.formulas.get(vector) or self._formula(slot, vector) or self._own(slot, vector)
+        return self.formulas.get(_typed(vector)) or self._formula(slot, vector) or self._own(slot, vector)
 
     def _use(self, name: str, values: tuple[Any, ...], default: Any, has_default: bool) -> str:
         if name not in self.parameters:
@@ -302,7 +309,7 @@ class _Chooser:
         return ""
 
     def _remember(self, vector: tuple[Any, ...], text: str) -> str:
-        self.formulas[vector] = text
+        self.formulas[_typed(vector)] = text
         return text
 
     def _field(self, name: str) -> str:
@@ -320,7 +327,7 @@ class _Chooser:
         place = re.sub(r"\W", "_", "_".join(item.attr)).strip("_")
         candidates = [name, f"{place}_{name}" if place and not place[0].isdigit() else f"{name}2"]
         candidates += [f"{name}{i}" for i in range(3, 1000)]
-        name = next(n for n in candidates if n not in self.parameters and n not in self.fields)
+        name = next(n for n in candidates if n not in self.parameters and n not in self.fields and is_variable(n))
         has_default = argument.default is not None and argument.default is not _NO_DEFAULT and not argument.positional
         return self._use(name, vector, argument.default, has_default)
 
@@ -331,6 +338,16 @@ def _input_shape(unit: Unit) -> tuple[int, ...]:
 
 def _spelled(value: Any) -> Any:
     return Code(f"nn.{ACTIVATIONS[value].__name__}") if isinstance(value, str) and value in ACTIVATIONS else value
+
+
+def _typed(vector: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values as a key that tells 1, 1.0 and True apart, which are equal in Python."""
+    return tuple((type(value), value) for value in vector)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    return next(n for n in (name, *(f"{name}{i}" for i in range(2, 1000))) if n not in taken)
 
 
 def _ints(values: tuple[Any, ...]) -> bool:
@@ -351,18 +368,20 @@ def _equal(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
 
 def literal(value: Any) -> str:
     """A value as Python writes it."""
+    if isinstance(value, float) and not isfinite(value):
+        return f'float("{value}")'
     return value.text if isinstance(value, Code) else repr(value)
 
 
 # -- names
 
 
-def _name_classes(plans: list[Plan]) -> None:
-    by_block: dict[str, list[Plan]] = {}
+def _name_classes(plans: list[Plan], taken: set[str]) -> None:
+    by_block: dict[type[Block], list[Plan]] = {}
     for plan in plans:
-        by_block.setdefault(type(plan.block).__name__, []).append(plan)
-    taken: set[str] = set()
-    for base, siblings in by_block.items():
+        by_block.setdefault(type(plan.block), []).append(plan)
+    for cls, siblings in by_block.items():
+        base = cls.__name__
         plainest = min(siblings, key=lambda plan: (len(plan.unit.items), -len(plan.units)))
         if len({frozenset(_attrs(plan)) for plan in siblings}) == 1:
             plainest = max(siblings, key=lambda plan: len(plan.units))

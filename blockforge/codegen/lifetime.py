@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from blockforge.codegen.structure import Item, Key, Unit, structure
+from blockforge.codegen.structure import Item, Key, Unit, is_variable, structure
 from blockforge.graph import Graph, Node
 from blockforge.ops import Conv2d, Linear
 
@@ -81,6 +81,8 @@ class _Scheduler:
             return False
         if self._is_augmented(following) or self._is_augmented(inner) or len(steps) >= MAX_NESTED:
             return False
+        if not _reads_once(following):
+            return False
         if following.in_place is not None or (following.node and following.node.op.view):
             return True
         starts = following.unit is not None or (following.node and isinstance(following.node.op, Conv2d | Linear))
@@ -133,7 +135,7 @@ class _Scheduler:
         available = list(free)
         used = {name for key, name in self.names.items()}
         for _ in step.outputs:
-            own = step.attr[0] if len(step.attr) == 1 and step.unit and step.attr[0].isidentifier() else ""
+            own = step.attr[0] if len(step.attr) == 1 and step.unit and is_variable(step.attr[0]) else ""
             if available:
                 name = min(available, key=lambda name: (name != "x", name != "y", available.index(name)))
                 available.remove(name)
@@ -144,6 +146,11 @@ class _Scheduler:
                 name = next(letter for letter in letters if letter not in used | set(targets))
             targets.append(name)
         return targets
+
+
+def _reads_once(step: Item) -> bool:
+    """Whether its code names its operand once; a call nested into `x * sigmoid(x)` would run twice."""
+    return step.is_module or step.node is None or step.node.op.expression(*["_"] * len(step.inputs)).count("_") == 1
 
 
 def _reuses(step: Item) -> bool:
@@ -170,7 +177,7 @@ class _Peak:
         self.extra = 0
         self.storage: dict[Key, Any] = {key: ("input", key) for key in unit.inputs}
         self.sizes: dict[Any, int] = {("input", key): 0 for key in unit.inputs}  # held by the caller
-        if unit.kind == "chain" or (unit.kind == "block" and unit.is_chain and unit.is_numbered):
+        if unit.is_sequential:
             self._run_chain(unit)
         else:
             self._run_body(unit)
@@ -197,14 +204,14 @@ class _Peak:
     def _step(self, item: Item, alive: list[Any]) -> None:
         live = sum(self.sizes[storage] for storage in set(alive))
         if item.unit:
-            inner = self._inner(item.unit)
+            inner = _Peak(self.graph, item.unit)
             self.extra = max(self.extra, live + inner.extra)
             for key, storage in zip(item.outputs, inner.outputs, strict=True):
                 if isinstance(storage, tuple) and storage[0] == "input":
                     self.storage[key] = self.storage[storage[1]]
                 else:
-                    self.storage[key] = key
-                    self.sizes[key] = self._size(key)
+                    self.storage[key] = storage
+                    self.sizes[storage] = inner.sizes[storage]
             return
         node: Node = item.node  # type: ignore[assignment]
         if node.op.view:
@@ -218,9 +225,6 @@ class _Peak:
         for key in item.outputs:
             self.storage[key] = key
             self.sizes[key] = self._size(key)
-
-    def _inner(self, unit: Unit) -> _Peak:
-        return _Peak(self.graph, unit)
 
     def _size(self, key: Key) -> int:
         return prod(self.graph.nodes[key[0]].shapes[key[1]])

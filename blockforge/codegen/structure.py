@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from typing import Literal
 
 from blockforge.graph import Expansion, Graph, Node, Value
 from blockforge.ops import Input
+
+# What the generated code itself reads.
+_READ = frozenset({"self", "nn", "torch", "OrderedDict", "super", "range", "getattr"})
 
 Key = tuple[int, int]
 """A value of the graph: its node's index and its port."""
@@ -72,11 +76,12 @@ class Unit:
         return [item.attr for item in self.items] == [(str(i),) for i in range(len(self.items))]
 
     @property
-    def is_chain(self) -> bool:
-        """Whether each step is a module that reads just the one before it, and the last one's output leaves."""
-        return len(self.inputs) == 1 and bool(self.items) and _is_chain(self.items, self.inputs[0]) and (
-            self.items[-1].outputs == self.outputs
-        )
+    def is_sequential(self) -> bool:
+        """Whether it is an `nn.Sequential`: each step a module, numbered, that reads just the one before it."""
+        if self.kind == "chain" or not self.items or len(self.inputs) != 1:
+            return self.kind == "chain"
+        chained = _is_chain(self.items, self.inputs[0]) and self.items[-1].outputs == self.outputs
+        return chained and self.is_numbered
 
 
 def structure(graph: Graph) -> Unit:
@@ -158,7 +163,7 @@ class _Structure:
 
     def _in_place(self, node: Node) -> int | None:
         """The operand that an op may write over: made here, read by nobody else, and kept by nobody."""
-        if not node.op.in_place:
+        if not node.op.in_place or len(node.inputs) > 2:  # noqa: PLR2004 (a longer sum would change its order)
             return None
         for position, value in enumerate(node.inputs):
             maker = value.node
@@ -191,10 +196,11 @@ class _Structure:
             if any(len(item.attr) > 1 for item in inner):
                 continue
             unit = Unit("chain", run[0].inputs, run[-1].outputs, inner)
-            whole = Item(scope, unit.inputs, unit.outputs, unit=unit, stage=run[0].stage)
+            stages = [item.stage for item in run if item.stage]
+            stage = min(stages, key=self.graph.stages.index) if stages and self.graph.stages else None
+            whole = Item(scope, unit.inputs, unit.outputs, unit=unit, stage=stage)
             items = items[:first] + [whole] + items[last + 1 :]
         return items
-
 
     def _only_reads(self, reader: Item, maker: Item) -> bool:
         """Whether nothing but the ops inside `reader` reads what `maker` made."""
@@ -238,6 +244,16 @@ def _stage(expansion: Expansion | None) -> str | None:
 def is_module(node: Node) -> bool:
     """Whether PyTorch spells the op as a module."""
     return not isinstance(node.op, Input) and node.op.call(*node.input_shapes) is not None
+
+
+def is_attribute(name: str) -> bool:
+    """Whether Python can write `self.name`."""
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+def is_variable(name: str) -> bool:
+    """Whether a variable or an argument of the generated code can have this name."""
+    return is_attribute(name) and name not in _READ
 
 
 def key(value: Value) -> Key:

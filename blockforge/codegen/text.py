@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import keyword
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from blockforge.assembler import assemble
 from blockforge.codegen.arguments import Code, Plan, Slot, call_arguments, camel_case, literal, plan_classes
 from blockforge.codegen.lifetime import Statement, body
-from blockforge.codegen.structure import Item, Unit, structure
+from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
+from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph
 from blockforge.network import Network, get_network
 from blockforge.ops import Activation
@@ -28,27 +29,46 @@ def source(network: Network | str) -> str:
 
 
 def source_of(graph: Graph, class_name: str, title: str) -> str:
-    """The source of a graph's module, under a class name."""
+    """The source of a graph's module, under a class name; raises `BlockforgeError` where helper classes clash."""
     root = structure(graph)
-    plans = plan_classes(root)
+    helpers = _helpers(graph)
+    plans = plan_classes(root, helpers)
     unique = list({id(plan): plan for plan in plans.values()}.values())
-    names = {plan.name for plan in unique}
-    class_name = class_name if class_name.isidentifier() else f"Network{class_name}"
+    names = {*helpers, *(plan.name for plan in unique)}
+    class_name = class_name if is_variable(class_name) else f"Network{class_name}"
     while class_name in names:
         class_name += "Network"
     order = {stage: index for index, stage in enumerate(graph.stages)}
     writer = _Writer(plans)
     classes = [writer.class_of(plan.unit, plan, plan.name) for plan in unique]
     classes.append(writer.class_of(root, None, class_name, order))
-    helpers = dict.fromkeys(node.op.helper.strip("\n") for node in graph.nodes if node.op.helper)
-    parts = [*helpers, *classes]
+    parts = [*dict.fromkeys(helpers.values()), *classes]
     imports = ["import torch", "from torch import nn"]
     text = "\n\n\n".join(parts)
     if "OrderedDict(" in text:
         imports = ["from collections import OrderedDict", "", *imports]
     if "torch." not in text.replace("import torch", ""):
         imports.remove("import torch")
-    return f'"""{title}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
+    return f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
+
+
+def _helpers(graph: Graph) -> dict[str, str]:
+    """The sources that the ops bring with them, by the names of the classes in them."""
+    helpers: dict[str, str] = {}
+    for node in graph.nodes:
+        text = node.op.helper.strip("\n")
+        for name in re.findall(r"^class (\w+)", text, re.MULTILINE):
+            if helpers.setdefault(name, text) != text:
+                raise BlockforgeError(
+                    f"{node.name}: another op of the network brings a class {name} of its own; rename one of them"
+                )
+    return helpers
+
+
+def _one_line(title: str) -> str:
+    """The title without what would end a docstring or be an escape in it."""
+    line = "".join(letter if letter.isprintable() else " " for letter in title)
+    return line.replace("\\", "\\\\").replace('"', "'")
 
 
 @dataclass
@@ -94,7 +114,7 @@ class _Writer:
         signature = ", ".join(
             ["self", *(f"{p.name}={literal(p.default)}" if p.has_default else p.name for p in parameters)]
         )
-        sequential = unit.kind == "block" and unit.is_chain and unit.is_numbered
+        sequential = unit.is_sequential
         lines = [f"class {name}({'nn.Sequential' if sequential else 'nn.Module'}):"]
         lines += _wrapped(f"    def __init__({signature}):")
         assigned = [f"        {local} = {text}" for local, text in (plan.locals if plan else [])]
@@ -104,22 +124,19 @@ class _Writer:
             return "\n".join([*lines, *assigned, *call.lines("        ")])
         lines += ["        super().__init__()", *assigned]
         if plan and plan.skips:
-            lines.append("        self.skip = skip")
+            lines.append(f"        self.{plan.flag} = {plan.flag}")
         for attr, value in self.attributes(unit, texts, order).items():
-            before = f"self.{attr} = " if _is_attribute(attr) else ""
+            before = f"self.{attr} = " if is_attribute(attr) else ""
             call = value if before else _Call("self.add_module", [repr(attr).replace("'", '"'), value])
             lines += call.lines("        ", before)
-        return "\n".join([*lines, "", *self.forward(unit, plan)])
+        return "\n".join([*lines, "", *self.forward(unit, plan, order)])
 
     # -- what makes the modules
 
     def attributes(self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None) -> dict[str, _Call]:
         """The modules of a class by attribute, in the order of registration."""
         tree: Tree = {}
-        steps = [(index, item) for index, item in enumerate(unit.items) if item.is_module]
-        if order:
-            steps.sort(key=lambda step: order.get(step[1].stage or "", 0))
-        for index, item in steps:
+        for index, item in _registered(unit, order):
             place = tree
             for part in item.attr[:-1]:
                 place = place.setdefault(part, {})
@@ -174,10 +191,10 @@ class _Writer:
 
     # -- forward
 
-    def forward(self, unit: Unit, plan: Plan | None) -> list[str]:
+    def forward(self, unit: Unit, plan: Plan | None, order: dict[str, int] | None) -> list[str]:
         plan_body = body(unit)
         tree: dict[tuple[str, ...], list[str]] = {}
-        for item in unit.items:
+        for _, item in _registered(unit, order):
             for end in range(1, len(item.attr)):
                 keys = tree.setdefault(item.attr[:end], [])
                 if item.attr[end] not in keys:
@@ -188,12 +205,12 @@ class _Writer:
             last = index == len(plan_body.statements) - 1
             if statement.augmented:
                 target = statement.targets[0]
-                others = [name for name in statement.reads[-1] if name != target]
-                lines.append(f"        {target} += {' + '.join(str(name) for name in others)}")
+                other = next(name for name in statement.reads[-1] if name != target)
+                lines.append(f"        {target} += {other}")
             elif statement.targets:
                 lines.append(f"        {', '.join(statement.targets)} = {text}")
             elif plan and plan.skips and last:
-                lines.append(f"        return {text} if self.skip else {statement.reads[-1][0]}")
+                lines.append(f"        return {text} if self.{plan.flag} else {statement.reads[-1][0]}")
             else:
                 lines.append(f"        return {text}")
             if statement.frees:
@@ -233,6 +250,12 @@ class _Folded(_Call):
         return [f"{indent}{before}{self.flat()}{after}"]
 
 
+def _registered(unit: Unit, order: dict[str, int] | None) -> list[tuple[int, Item]]:
+    """The modules of a class with their steps' indices, in the order of registration: by stage, in file order."""
+    steps = [(index, item) for index, item in enumerate(unit.items) if item.is_module]
+    return sorted(steps, key=lambda step: order.get(step[1].stage or "", 0)) if order else steps
+
+
 def _container(value: _Call | Tree) -> _Call:
     """A scope whose modules form no chain: a list if they are numbered, else a dict."""
     if isinstance(value, _Call):
@@ -260,7 +283,7 @@ class _Brackets(_Call):
 
 def _named(head: str, names: list[str], parts: list[_Call], *, braces: bool = False) -> _Call:
     """`OrderedDict(conv0=..., norm0=...)`, or with a dict in it where a name is no keyword argument's."""
-    if braces or not all(_is_attribute(name) for name in names):
+    if braces or not all(is_attribute(name) for name in names):
         inner = [_prefixed(part, f'"{name}": ') for name, part in zip(names, parts, strict=True)]
         return _Call(head, [_Braces(inner)], broken=False)
     return _Call(head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True)
@@ -294,16 +317,12 @@ def _outside(text: str) -> str:
 
 
 def _access(attr: tuple[str, ...], tree: dict[tuple[str, ...], list[str]]) -> str:
-    text = f"self.{attr[0]}" if _is_attribute(attr[0]) else f'getattr(self, "{attr[0]}")'
+    text = f"self.{attr[0]}" if is_attribute(attr[0]) else f'getattr(self, "{attr[0]}")'
     for end in range(1, len(attr)):
         keys = tree[attr[:end]]
         numbered = keys == [str(i) for i in range(len(keys))]
         text += f"[{attr[end]}]" if numbered else f'["{attr[end]}"]'
     return text
-
-
-def _is_attribute(name: str) -> bool:
-    return name.isidentifier() and not keyword.iskeyword(name)
 
 
 def _wrapped(line: str) -> list[str]:

@@ -47,7 +47,7 @@ class Bench:
         facts = self._facts()
 
         def note(step: int, **metrics: float) -> None:
-            history.append({"step": int(step), **{name: float(value) for name, value in metrics.items()}})
+            history.append({"step": int(step), **{name: _number(value) for name, value in metrics.items()}})
             report(history[-1])
 
         try:
@@ -88,11 +88,12 @@ class Bench:
 
         def note(step: int, **metrics: float) -> None:
             report(step, **metrics)
-            last.update({name: float(value) for name, value in metrics.items()})
+            last.update({name: _number(value) for name, value in metrics.items()})
 
         if self.objective is None:
             return {}
-        return {**last, **named_values(self.objective(network, module, note), self.setup.returns)}
+        returned = named_values(self.objective(network, module, note), self.setup.returns)
+        return {**last, **returned}
 
     def _test(self, job: Job) -> tuple[dict[str, float], None]:
         from safetensors.torch import load
@@ -137,10 +138,15 @@ def named_values(returned: Any, names: tuple[str, ...]) -> dict[str, float]:
             )
         pairs = dict(zip(names, values, strict=True))
     try:
-        return {name: float(value) for name, value in pairs.items()}
+        return {name: _number(value) for name, value in pairs.items()}
     except (TypeError, ValueError):
         kinds = ", ".join(f"{name} of {type(value).__name__}" for name, value in pairs.items())
         raise BlockforgeError(f"objective: returned {kinds}; return numbers for {expected}") from None
+
+
+def _number(value: Any) -> float:
+    """A number, or a tensor of one; a loss may be reported as it is, with its graph."""
+    return float(value.detach() if hasattr(value, "detach") else value)
 
 
 def _seed(seed: int) -> None:
@@ -179,7 +185,7 @@ def _unpickled(pickled: bytes) -> Callable[..., Any]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise BlockforgeError(
-            f"objective: a worker can't load it ({reason}); define it in the script, or in an installed module"
+            f"objective: a worker can't load it ({reason}); define it in the script or an installed module"
         ) from None
     return objective
 

@@ -61,7 +61,7 @@ def search(  # noqa: PLR0913 (one keyword for each option of the command)
     `objective(network, module, report)`, which trains the module in place with a loop of its own, may call
     `report(step, **metrics)`, and returns a number, a tuple, or a dict of values by name. `directions` says
     what is maximised or minimised (default: the space's objectives, else `{"value": "maximize"}`); those that
-    are free, such as `macs`, are not for the objective to return. `limits` are added to the space's. `workers`
+    are free, such as `macs`, aren't for the objective to return. `limits` are added to the space's. `workers`
     defaults to the number of cores, one thread each; `device` is `auto`, `cpu`, `cuda` or `cuda:0`.
 
     The folder `run` (default `runs/SPACE`) keeps everything. The same call goes on where an interrupted one

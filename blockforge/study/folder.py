@@ -130,6 +130,8 @@ class Folder:
 
 
 def _short(value: Any) -> str:
+    if not value and not isinstance(value, int | float):
+        return "none"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_short(each)}" for key, each in value.items()) + "}"
-    return "none" if value in (None, [], "") else str(value)
+    return str(value)

@@ -33,7 +33,9 @@ class Objective:
     def title(self) -> str:
         """The name and the unit, as a table's head and a picture's axis say them."""
         name = self.name.replace("_", " ")
-        return f"{name} ({self.unit})" if self.unit not in ("", name) else name
+        if self.unit.lower() == name:
+            return self.unit
+        return f"{name} ({self.unit})" if self.unit else name
 
     def text(self, value: float) -> str:
         """The value as tables print it: `97.22 %`, `1,234,567`, `0.01235`."""
@@ -54,8 +56,7 @@ def resolve(
         raise BlockforgeError("objectives: there are none; name at least one, such as {accuracy: maximize}")
     for name, direction in directions.items():
         if direction not in DIRECTIONS:
-            hint = did_you_mean(str(direction), DIRECTIONS) or "; write maximize or minimize"
-            raise BlockforgeError(f"objectives: {name}: no direction {direction!r}{hint}")
+            raise BlockforgeError(f"objectives: {name}: no direction {direction!r}; write maximize or minimize")
         if name not in known and not own:
             hint = did_you_mean(name, known) or ";"
             raise UnknownName(f"objectives: no objective {name!r}{hint} there are {', '.join(sorted(known))}")

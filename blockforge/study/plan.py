@@ -43,10 +43,8 @@ class Plan:
         return {
             "space": self.space.name,
             "digest": self.space.digest,
-            "objectives": [
-                {"name": each.name, "direction": each.direction, "unit": each.unit}
-                for each in self.objectives
-            ],
+            "objectives": {each.name: each.direction for each in self.objectives},
+            "units": {each.name: each.unit for each in self.objectives},
             "limits": {limit.objective.name: limit.bound for limit in self.limits},
             "data": self.data,
             "objective": None

@@ -107,7 +107,7 @@ class Plain(Silent):
 
 
 class Display(Plain):
-    """A bar, the state and the running trials on a terminal, kept up to date; ended trials scroll by above."""
+    """A bar, the state and the running trials on a terminal, kept up to date; ended trials scroll by."""
 
     def __init__(self) -> None:
         """Start showing at the first update."""

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from blockforge.network import Network
     from blockforge.study.space import Hole, Space
 
-# A proposal through the study takes tens of milliseconds, a random draw outside it one or less.
+# A proposal through the study takes tens of milliseconds, a random draw outside it two.
 ASKS, DRAWS = 10, 2000
+# So many draws within the limits of which none is new: of what the limits allow hardly one in a hundred is left.
+SAME = 400
 KNOWN, INVALID = "trained already", "invalid"
 
 
@@ -61,7 +63,10 @@ class Proposer:
             if proposal:
                 return proposal
         dice = random.Random(f"{self._seed} {self._asked}")  # noqa: S311 (no secrets)
+        known = self.refused[KNOWN]
         for _ in range(DRAWS):
+            if self.refused[KNOWN] - known > SAME:
+                break
             choices: dict[str, Any] = {}
             network, refusal = self._draw(partial(_roll, dice, choices))
             if network and not refusal:
@@ -137,7 +142,7 @@ def _roll(dice: random.Random, choices: dict[str, Any], hole: Hole) -> float:
 
 
 def _span(hole: Hole) -> tuple[bool, float]:
-    """Whether a range has whole numbers only, and the last that its steps reach: Optuna wants no other end."""
+    """Whether a range has whole numbers only, and the last that its steps reach: Optuna wants no other."""
     whole = all(isinstance(number, int) for number in (hole.low, hole.high, hole.step))
     return whole, hole.low + hole.step * int((hole.high - hole.low) / hole.step + 1e-9)
 

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from blockforge.study.folder import write
 from blockforge.study.objectives import Objective
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import Formatter
+    from matplotlib.ticker import Formatter, Locator
 
     from blockforge.study.run import Run, Trial
 
 TEST = Objective("test_accuracy", "maximize", "%")
+CHOICES = "choices"
 NOTE = "MACs are multiply-accumulates of convolutions and linear layers, at batch 1."
 
 
-def front_rows(run: Run) -> tuple[list[str], list[list[str]]]:
-    """The front as a table: heads, and a row of text for each trial, the best in the first objective first."""
+def front_rows(run: Run, *, chosen: bool = True) -> tuple[list[str], list[list[str]]]:
+    """The front as a table: heads, and a row for each trial, the best in the first objective first.
+
+    With `chosen` the last column says what was drawn for the trial.
+    """
     columns = list(run.objectives)
     if any(TEST.name in trial.metrics for trial in run.front):
         columns.insert(1, TEST)
     known = {objective.name for objective in columns}
     costs = [Objective(name, "minimize") for name in ("params", "macs") if name not in known]
-    heads = ["trial", *(_head(objective) for objective in columns), *(cost.name for cost in costs), "choices"]
+    heads = ["trial", *(_head(objective) for objective in columns), *(cost.name for cost in costs), CHOICES]
     rows = [
         [str(trial.number), *(_cell(objective, trial) for objective in [*columns, *costs]), choices(trial)]
         for trial in run.front
     ]
-    return heads, rows
+    return (heads, rows) if chosen else (heads[:-1], [row[:-1] for row in rows])
 
 
 def choices(trial: Trial) -> str:
@@ -37,19 +41,24 @@ def choices(trial: Trial) -> str:
     return " ".join(f"{name}={value}" for name, value in trial.record["choices"].items())
 
 
-def front_text(run: Run) -> str:
+def front_text(run: Run, *, chosen: bool = False) -> str:
     """The front as a Markdown table, readable as it is, with how many trials it is the best of."""
-    heads, rows = front_rows(run)
+    heads, rows = front_rows(run, chosen=chosen)
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
 
     def line(cells: list[str]) -> str:
-        *numbers, last = (
-            cell.ljust(width) if place == len(widths) - 1 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return f"| {' | '.join([*numbers, last])} |"
+        padded = [
+            cell.ljust(width) if head == CHOICES else cell.rjust(width)
+            for head, cell, width in zip(heads, cells, widths, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
 
-    rule = f"| {' | '.join([*('-' * (width - 1) + ':' for width in widths[:-1]), '-' * widths[-1]])} |"
+    rule = line(
+        [
+            "-" * width if head == CHOICES else "-" * (width - 1) + ":"
+            for head, width in zip(heads, widths, strict=True)
+        ]
+    )
     failed = f", {len(run.failed)} of which failed" if run.failed else ""
     title = f"Front of {run.name}: {len(run.front)} of {len(run)} trials{failed}."
     selected = ", ".join(f"{each.name} ({each.direction})" for each in run.objectives)
@@ -65,7 +74,7 @@ def front_text(run: Run) -> str:
 
 def write_report(run: Run) -> None:
     """Write `front.md` and `front.png` into the run's folder."""
-    write(run.path / "front.md", f"{front_text(run)}\n")
+    write(run.path / "front.md", f"{front_text(run, chosen=True)}\n")
     write(run.path / "front.png", front_picture(run))
 
 
@@ -99,7 +108,8 @@ def _draw(axes: Axes, run: Run, vertical: Objective, horizontal: Objective | Non
         axes.scatter(*_columns(beaten), s=28, color="#9aa5b1", label="beaten")
     axes.scatter(*_columns(best), s=44, color="#d1495b", zorder=3, label="front")
     if horizontal is not None and len(run.objectives) == 2:  # noqa: PLR2004 (of more, a plane shows no staircase)
-        axes.step(*_columns(best), where="post", color="#d1495b", linewidth=1.2, alpha=0.6, zorder=2)
+        where: Literal["post", "pre"] = "post" if horizontal.direction == "minimize" else "pre"
+        axes.step(*_columns(best), where=where, color="#d1495b", linewidth=1.2, alpha=0.6, zorder=2)
     tests = [(point(trial)[0], trial.metrics[TEST.name]) for trial in run.front if TEST.name in trial.metrics]
     if tests and vertical.name == "accuracy":
         axes.scatter(
@@ -125,8 +135,9 @@ def _draw(axes: Axes, run: Run, vertical: Objective, horizontal: Objective | Non
         low, high = min(x for x, _ in beaten + best), max(x for x, _ in beaten + best)
         if low > 0 and high / low > 20:  # noqa: PLR2004 (a decade and more reads better in logarithms)
             axes.set_xscale("log")
-        else:
-            axes.xaxis.set_major_formatter(_engineering())
+            axes.xaxis.set_major_locator(_one_two_five())
+            axes.xaxis.set_minor_formatter("")
+        axes.xaxis.set_major_formatter(_engineering())
     if vertical.unit == "%":
         axes.yaxis.set_major_formatter(_percent())
     else:
@@ -137,6 +148,12 @@ def _draw(axes: Axes, run: Run, vertical: Objective, horizontal: Objective | Non
 
 def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
+
+
+def _one_two_five() -> Locator:
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(subs=(1, 2, 5))
 
 
 def _engineering() -> Formatter:

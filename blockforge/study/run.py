@@ -111,9 +111,8 @@ class Run:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """What was minimised or maximised."""
-        return tuple(
-            Objective(each["name"], each["direction"], each["unit"]) for each in self.settings["objectives"]
-        )
+        units = self.settings["units"]
+        return tuple(Objective(name, way, units[name]) for name, way in self.settings["objectives"].items())
 
     @cached_property
     def front(self) -> tuple[Trial, ...]:

@@ -1,0 +1,280 @@
+"""The search as a whole: own objectives, failures, interruptions, and what is refused before it begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import optuna
+import pytest
+
+from blockforge.costing import cost
+from blockforge.errors import BlockforgeError, SearchError
+from blockforge.study import driver
+from blockforge.study.driver import search
+from blockforge.study.run import Run
+from tests.tiny import TINY, logged, params, picky, tiny_space
+
+
+def quiet(space=None, **options):
+    return search(space or tiny_space(), **{"workers": 1, "progress": False, **options})
+
+
+def study_of(path):
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{path / 'study.db'}")
+    trials = study.trials
+    study._storage.remove_session()
+    study._storage._backend.engine.dispose()
+    return trials
+
+
+def test_an_own_objective_beside_a_free_one_and_a_run_that_is_extended(tmp_path):
+    ways = {"size": "maximize", "macs": "minimize"}
+    first = quiet(objective=params, directions=ways, trials=2, run=tmp_path / "split")
+    split = quiet(objective=params, directions=ways, trials=4, run=tmp_path / "split")
+    whole = quiet(objective=params, directions=ways, trials=4, run=tmp_path / "whole")
+    for trial in whole:
+        assert trial.values == {"size": cost(trial.network).params, "macs": cost(trial.network).macs}
+        assert trial.metrics["half"] == trial.values["size"] / 2 + 1
+        assert len(trial.record["history"]) == 2
+        assert "test_accuracy" not in trial.metrics
+    assert [trial.record for trial in split][:2] == [trial.record for trial in first]
+    found = [[(trial.number, trial.record["choices"], trial.values) for trial in run] for run in (split, whole)]
+    assert found[0] == found[1]
+    assert json.loads((tmp_path / "whole/run.json").read_text())["objective"] == "params"
+
+
+def test_failures_are_recorded_with_kind_and_line_and_the_search_goes_on_to_the_end_of_the_space(tmp_path, capsys):
+    run = search(
+        tiny_space(), objective=picky, directions={"value": "maximize"}, trials=20, workers=2, run=tmp_path / "run"
+    )
+    assert len(run) == 9
+    assert len({trial.network.hash for trial in run}) == 9
+    kinds = Counter(
+        (trial.record["choices"]["layer4.depth"], trial.failure["kind"], trial.failure["reason"])
+        for trial in run.failed
+    )
+    assert kinds == {(1, "error", "ValueError: depth 1 is not for me"): 3, (2, "not finite", "value is nan"): 3}
+    assert {trial.values["value"] for trial in run if trial.complete} == {3.0}
+    assert run.failed[0].metrics["params"] == cost(run.failed[0].network).params
+    assert "in picky" in run.failed[0].failure["traceback"] or run.failed[0].failure["kind"] == "not finite"
+    with pytest.raises(BlockforgeError, match="has no weights"):
+        next(trial for trial in run.failed if trial.failure["kind"] == "error").load()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "failed (error): ValueError: depth 1 is not for me" in shown.err
+    assert "the space 'tiny' is exhausted after 9 trials: " in shown.err
+    states = Counter(trial.state.name for trial in study_of(tmp_path / "run"))
+    assert states["COMPLETE"] == 3
+    assert states["RUNNING"] == 0
+
+
+def test_a_search_whose_trials_all_fail(tmp_path):
+    def broken(network, module, report):
+        raise ValueError("never")
+
+    with pytest.raises(SearchError) as caught:
+        quiet(objective=broken, directions={"value": "maximize"}, trials=2, run=tmp_path / "run")
+    last = max(trial.number for trial in Run.open(tmp_path / "run"))
+    assert str(caught.value) == (
+        "search: all 2 trials failed; the last: error: ValueError: never; "
+        f"see {tmp_path / 'run' / 'trials' / f'{last:04d}' / 'metrics.json'}"
+    )
+    assert caught.value.exit_code == 1
+
+
+def test_limits_that_nothing_keeps(tmp_path):
+    with pytest.raises(SearchError) as caught:
+        quiet(objective=params, directions={"size": "maximize"}, limits={"params": 10}, run=tmp_path / "run")
+    message = str(caught.value)
+    assert message.startswith("search: no network of the space 'tiny' can be trained (")
+    assert "not params <= 10; the last: not params <= 10: " in message
+    assert message.endswith("); raise the limits, or widen the space")
+
+
+class Killed(BaseException):
+    """What stands for `kill -9` at a place where a signal can't be sent exactly."""
+
+
+def test_a_trial_whose_files_are_whole_but_that_was_not_told_is_told_and_not_repeated(tmp_path, monkeypatch):
+    (tmp_path / "log").mkdir()
+    options = {
+        "objective": logged(tmp_path / "log"), "directions": {"size": "minimize"}, "trials": 3, "run": tmp_path / "run",
+    }  # fmt: skip
+
+    def killed(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "tell", killed)
+        with pytest.raises(Killed):
+            quiet(**options)
+    before = (tmp_path / "run/trials/0000/metrics.json").read_bytes()
+    assert [trial.state.name for trial in study_of(tmp_path / "run")] == ["RUNNING"]
+    run = quiet(**options)
+    assert (tmp_path / "run/trials/0000/metrics.json").read_bytes() == before
+    assert len(run) == 3
+    assert len(list((tmp_path / "log").iterdir())) == 3
+    states = Counter(trial.state.name for trial in study_of(tmp_path / "run"))
+    assert (states["COMPLETE"], states["RUNNING"]) == (3, 0)
+
+
+# A script without a guard, with its objective in it: workers must not run it again.
+SCRIPT = """
+import sys
+sys.path[:] = {path!r}
+from pathlib import Path
+import time
+import blockforge
+from blockforge.study.driver import search
+from blockforge.study.space import space_from_yaml
+here = Path({here!r})
+
+def objective(network, module, report):
+    with (here / "calls").open("a") as file:
+        file.write(network.hash + "\\n")
+    report(1, loss=1.0)
+    time.sleep({sleep})
+    return sum(parameter.numel() for parameter in module.parameters())
+
+with (here / "runs").open("a") as file:
+    file.write("run\\n")
+space = space_from_yaml({space!r}, "tiny")
+try:
+    search(space, objective=objective, directions={{"size": "minimize"}}, trials=6, workers=2, run=here / "run")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def script(tmp_path, sleep):
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT.format(path=sys.path, here=str(tmp_path), space=TINY, sleep=sleep))
+    return subprocess.Popen([sys.executable, str(file)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finished(tmp_path):
+    return {file: file.read_bytes() for file in tmp_path.glob("run/trials/*/metrics.json")}
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_is_killed_or_interrupted_goes_on_where_it_was(tmp_path, how):
+    with script(tmp_path, sleep=0.5) as process:
+        wait_for(lambda: len(finished(tmp_path)) >= 2)
+        os.kill(process.pid, how)
+        said = process.communicate()[1]
+    before = finished(tmp_path)
+    assert 2 <= len(before) < 6
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.splitlines()[-1] == (
+            f"stopped: {len(before)} of 6 trials are done and kept in {tmp_path / 'run'}; the same command goes on"
+        )
+        assert "Traceback" not in said
+    with script(tmp_path, sleep=0.0) as process:
+        said = process.communicate()[1]
+    assert process.returncode == 0, said
+    after = finished(tmp_path)
+    assert len(after) == 6
+    assert {file: after[file] for file in before} == before
+    calls = Counter((tmp_path / "calls").read_text().split())
+    hashes = {file: json.loads(content)["hash"] for file, content in after.items()}
+    assert len(set(hashes.values())) == 6
+    assert all(calls[hashes[file]] == 1 for file in before)
+    assert set(calls) == set(hashes.values())  # what was interrupted was taken up again, under its number
+    states = Counter(trial.state.name for trial in study_of(tmp_path / "run"))
+    assert (states["COMPLETE"], states["RUNNING"]) == (6, 0)
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": "tpee"}, "search: no sampler 'tpee'; did you mean 'tpe'? there are nsga2, random, tpe"),
+        ({"trials": 0}, "search: trials is 0, and must be a whole number of at least 1"),
+        ({"workers": 1.5}, "search: workers is 1.5, and must be a whole number of at least 1"),
+        ({"seed": -1}, "search: seed is -1, and must be a whole number of at least 0"),
+        ({"device": "gpu"}, "device: no device 'gpu'; write auto, cpu, cuda or cuda:0"),
+        ({"data": "digit"}, "digit: no data set of this name; did you mean 'digits'? there are digits"),
+        (
+            {"data": "digits", "objective": params},
+            "search: data 'digits' is for the built-in training, and your objective has its own; give one",
+        ),
+        (
+            {"limits": {"mac": 3}},
+            "limits: no objective 'mac'; did you mean 'macs'? "
+            "those with a limit are activations, macs, params, peak_memory",
+        ),
+        (
+            {"directions": {"acc": "maximize"}},
+            "objectives: no objective 'acc'; did you mean 'accuracy'? "
+            "there are accuracy, activations, macs, params, peak_memory",
+        ),
+        (
+            {"space": tiny_space(TINY.replace("data: digits", ""))},
+            "search: the space 'tiny' names no data, and there is no objective; give data (digits) or an objective",
+        ),
+        (
+            {"space": tiny_space(TINY.replace("epochs: 1", "epoch: 1"))},
+            "train: no setting 'epoch'; did you mean 'epochs'? there are epochs, batch, lr, weight_decay, warmup, "
+            "label_smoothing, shift, flip",
+        ),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(BlockforgeError) as caught:
+        quiet(**{"run": tmp_path / "run", **options})
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_networks_that_do_not_fit_the_data(tmp_path):
+    space = tiny_space(TINY.replace("classes: 10", "classes: 7"))
+    with pytest.raises(BlockforgeError) as caught:
+        quiet(space, run=tmp_path / "run")
+    assert str(caught.value) == (
+        "search: networks of 'tiny' take 1x8x8 in 7 classes, but the data 'digits' has 1x8x8 in 10; "
+        "set input: [1, 8, 8] and classes: 10"
+    )
+
+
+def test_an_objective_that_cannot_travel(tmp_path):
+    import threading
+
+    lock = threading.Lock()
+
+    def objective(network, module, report):
+        return lock
+
+    with pytest.raises(BlockforgeError) as caught:
+        quiet(objective=objective, directions={"value": "maximize"}, run=tmp_path / "run")
+    assert str(caught.value) == (
+        "search: the objective can't be sent to a worker (TypeError: cannot pickle '_thread.lock' object); "
+        "make what it needs inside it"
+    )
+
+
+def test_the_default_folder_is_runs_and_the_space_and_the_default_direction_is_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = tiny_space(TINY.replace("objectives: {accuracy: maximize, macs: minimize}\n", ""))
+    run = quiet(space, objective=params, trials=1)
+    assert run.path.resolve() == tmp_path / "runs" / "tiny"
+    assert run.settings["objectives"] == {"value": "maximize"}
+    with pytest.raises(BlockforgeError) as caught:
+        quiet(space, objective=params, trials=1, seed=3)
+    assert str(caught.value) == (
+        "runs/tiny: was searched with seed 0, and this asks for 3; give another --run, or remove the folder"
+    )
