@@ -1,0 +1,93 @@
+"""What the README shows runs, and what it prints as commands is what is documented."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^<!-- (?P<kind>run|file|command): (?P<what>\S+) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.S | re.M)
+
+
+@dataclass
+class Example:
+    """A marked code block: what to do with it, and its text."""
+
+    kind: str
+    what: str
+    language: str
+    text: str
+
+
+EXAMPLES = [Example(**match.groupdict()) for match in BLOCK.finditer(README)]
+
+
+def test_every_code_block_is_marked() -> None:
+    assert len(EXAMPLES) == README.count("\n```") / 2
+
+
+def test_two_commands() -> None:
+    commands = {example.what: example.text for example in EXAMPLES if example.kind == "command"}
+    assert set(commands) == {"run", "test"}
+    for text in commands.values():
+        assert text.count("\n") == 1  # one line each
+        assert text.startswith('python3 -m venv "${VENV:-.venv}" && ')
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    line = next(line for line in script.splitlines() if line.startswith("command=$("))
+    printed = subprocess.run(
+        ["bash", "-c", f'{line}; echo "$command"'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == next(e.text for e in EXAMPLES if (e.kind, e.what) == ("command", "test"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the README's files lie and its examples run."""
+    folder = tmp_path_factory.mktemp("readme")
+    for example in EXAMPLES:
+        if example.kind == "file":
+            (folder / example.what).write_text(example.text, encoding="utf-8")
+    yield folder
+
+
+RUN = [example for example in EXAMPLES if example.kind == "run"]
+
+
+@pytest.mark.parametrize("example", RUN, ids=[f"{i}-{e.language}" for i, e in enumerate(RUN)])
+def test_example_runs(example: Example, folder: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, "-"] if example.language == "python" else ["bash", "-euo", "pipefail"]
+    done = subprocess.run(
+        command, input=example.text, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_contributing_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w/]+(?:\.py|/))`", text):
+        assert any((ROOT / base / name).exists() for base in ("", "blockforge")), name
+
+
+def test_top_level() -> None:
+    allowed = {
+        "pyproject.toml", "blockforge", "plugins", "search_spaces", "tests", "README.md", "LICENSE", "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    }
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    names = {line.partition("/")[0] for line in listed.stdout.splitlines()}
+    assert {name for name in names if not name.startswith(".")} <= allowed
