@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 LARGEST_INPUT = 2048
+MANY = 2000  # blocks; fewer are quicker assembled than counted
 
 
 def assemble(network: Network | str) -> Graph:
@@ -31,7 +32,7 @@ def assemble(network: Network | str) -> Graph:
         works = f"the smallest input that works is {smallest}x{smallest}" if smallest else "no input size works"
         raise InputTooSmall(f"{network.name}: {error}, at input {show_shape(network.input)}; {works}") from None
     except BlockforgeError as error:
-        raise type(error)(f"{network.name}: {error}") from None
+        raise type(error)(f"{network.name}: {error}").with_traceback(error.__traceback__) from None  # the author's line
 
 
 def stage_graph(network: Network) -> nx.DiGraph[str]:
@@ -58,6 +59,32 @@ def check_size(network: Network) -> None:
     repeats = sum([stage.depth for stage in network.stages.values()])
     if repeats > MAX_OPS:
         raise BlockforgeError(f"{network.name}: {repeats:,} blocks are more than {MAX_OPS:,}; make it shallower")
+    if repeats > MANY and _more_ops_than_allowed(network):
+        raise BlockforgeError(f"{network.name}: its {repeats:,} blocks have more than {MAX_OPS:,} operations; make it shallower")
+
+
+def _more_ops_than_allowed(network: Network) -> bool:
+    """Whether the ops are too many, from each stage's first blocks: the others have as many as those."""
+    shapes: dict[str, Shape] = {wiring.INPUT: network.input}
+    ops = 0
+    try:
+        for stage, blocks in blocks_in_order(network):
+            inputs = tuple(shapes[source] for source in stage.sources)
+            for repeat, block in enumerate(blocks):
+                graph = graph_of(block, *inputs)
+                shape = graph.outputs["output"].shape
+                count = len(graph.nodes) - len(inputs)
+                if ops + count * (stage.depth - repeat) > MAX_OPS:
+                    return True
+                if (shape,) == inputs and (repeat > 0 or stage.block.after_first is stage.block):
+                    ops += count * (stage.depth - repeat)  # from here on each is like the one before
+                    break
+                ops += count
+                inputs = (shape,)
+            shapes[stage.name] = shape
+    except BlockforgeError:  # assembling says where
+        pass
+    return False
 
 
 def blocks_in_order(network: Network) -> Iterator[tuple[Stage, list[Block]]]:

@@ -74,7 +74,7 @@ class Block(BaseModel):
     several. Its name in files is the class's name in snake_case.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, ignored_types=(cached_property,))
 
     name: ClassVar[str] = "block"
     paper: ClassVar[str] = ""

@@ -36,17 +36,22 @@ def build(
 ) -> nn.Module:
     """The `nn.Module` of a network (or of its name or path), or of a single block, in train mode.
 
-    `input` is `(C, H, W)` (for a block of several inputs, a list of them); a network has its own. `edits` are paths
-    and values as in `Network.set`. With `init=False` the weights are left unset, for loading. Raises `BlockforgeError`.
+    `input` is `(C, H, W)` (for a block of several inputs, a list of them); a network has its own. `edits` are
+    paths and values as in `Network.set`. With `init=False` the weights are left unset, for loading. Raises
+    `BlockforgeError`.
     """
     if isinstance(what, Block):
         return _build_block(what, input, (classes, in_channels, edits), init=init)
+    if not isinstance(what, str | os.PathLike | Network):
+        raise BlockforgeError(
+            f"build: takes a network, its name or path, or a block such as Conv(), but got {what!r}"
+        )
     network = what if isinstance(what, Network) else get_network(what)
     changes: dict[str, Any] = {} if classes is None else {"classes": classes}
     if input is not None:
-        changes["input"] = tuple(input)
-    if in_channels is not None:
-        changes["input"] = (in_channels, *changes.get("input", network.input)[1:])
+        changes["input"] = input
+    if in_channels is not None and isinstance(input, tuple | list | None):
+        changes["input"] = (in_channels, *(input or network.input)[1:])
     changes |= edits or {}
     network = network.set(changes) if changes else network
     return make(_source(network), network.settings.init if init else None)
@@ -60,10 +65,20 @@ def _source(network: Network) -> str:
 def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:
     if given is None or any(other is not None for other in others):
         raise BlockforgeError(
-            f"{block.name}: a single block is built by its input's shape alone; write build(block, input=(64, 56, 56))"
+            f"{block.name}: a single block is built by its input's shape alone;"
+            " write build(block, input=(64, 56, 56))"
         )
-    shapes = [tuple(given)] if isinstance(given[0], int) else [tuple(shape) for shape in given]
-    return make(source_of(graph_of(block, *shapes), type(block).__name__, block.name), Init() if init else None)
+    shapes = [given] if _is_shape(given) else given
+    if not (isinstance(shapes, tuple | list) and shapes and all(map(_is_shape, shapes))):
+        raise BlockforgeError(
+            f"{block.name}: input={given!r} is no shape; write (64, 56, 56), or a list of such"
+        )
+    graph = graph_of(block, *map(tuple, shapes))
+    return make(source_of(graph, type(block).__name__, block.name), Init() if init else None)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple | list) and bool(value) and all(type(v) is int and v > 0 for v in value)
 
 
 def make(text: str, init: Init | None) -> nn.Module:
@@ -88,25 +103,29 @@ def module_of(text: str) -> ModuleType:
     filename = f"<blockforge {title} {digest}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     module = ModuleType(f"blockforge_generated_{digest}")
+    module.__file__ = filename
     # Tools such as torch.export and inspect look a class's module up by its name.
     sys.modules[module.__name__] = module
     exec(compile(text, filename, "exec"), module.__dict__)  # noqa: S102 (the project's own generated source)
     for cls in list(vars(module).values()):
         if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module.__name__:
-            cls.__reduce_ex__ = _reduce(text)  # type: ignore[method-assign,assignment]
+            cls.__reduce_ex__ = _reduce(text, cls)  # type: ignore[method-assign]
     return module
 
 
 def _root(module: ModuleType) -> Callable[[], nn.Module]:
     """The network's class: the last one of the file."""
-    root: Callable[[], nn.Module] = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__][-1]
+    root: Callable[[], nn.Module] = [
+        v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__
+    ][-1]
     return root
 
 
-def _reduce(text: str) -> Callable[..., Any]:
-    def __reduce_ex__(self: nn.Module, protocol: Any) -> Any:  # noqa: ARG001, N807 (the name that pickle calls)
-        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__
-        return restore, (text, type(self).__name__), state
+def _reduce(text: str, cls: type[nn.Module]) -> Callable[..., Any]:
+    def __reduce_ex__(self: nn.Module, protocol: Any) -> Any:  # noqa: N807 (the name that pickle calls)
+        if type(self) is not cls:  # somebody's subclass, which pickle finds by its own name
+            return super(cls, self).__reduce_ex__(protocol)
+        return restore, (text, cls.__name__), self.__dict__
 
     return __reduce_ex__
 
@@ -120,19 +139,22 @@ def restore(text: str, name: str) -> nn.Module:
 
 @contextmanager
 def _no_init(*, norms: bool) -> Iterator[None]:
-    """In this thread, leave the weights of convolutions, linear layers and maybe norms unset; others draw theirs.
+    """In this thread, leave the weights of convolutions, linear layers and maybe norms unset.
 
-    A norm's running statistics are sound all the same: torch makes them so before it resets them.
+    What else an author's own module holds draws its weights as ever. A norm's running statistics are sound all the
+    same: torch makes them so before it resets them.
     """
     from torch import nn
 
     layers: tuple[Any, ...] = (nn.modules.conv._ConvNd, nn.Linear)
-    layers += (nn.modules.batchnorm._NormBase,) if norms else ()
+    drawn: tuple[Any, ...] = (nn.Conv2d, nn.Linear)  # what `initialise` draws
+    if norms:
+        layers, drawn = ((*kinds, nn.modules.batchnorm._NormBase) for kinds in (layers, drawn))
     mine = threading.get_ident()
     with _patching:
         originals = [layer.reset_parameters for layer in layers]
         for layer, original in zip(layers, originals, strict=True):
-            layer.reset_parameters = _unless_in(mine, original)
+            layer.reset_parameters = _unless_in(mine, drawn, original)
         try:
             yield
         finally:
@@ -143,9 +165,9 @@ def _no_init(*, norms: bool) -> Iterator[None]:
 _patching = threading.RLock()
 
 
-def _unless_in(thread: int, draw: Callable[[Any], None]) -> Callable[[Any], None]:
+def _unless_in(thread: int, layers: tuple[Any, ...], draw: Callable[[Any], None]) -> Callable[[Any], None]:
     def reset_parameters(layer: Any) -> None:
-        if threading.get_ident() != thread:
+        if threading.get_ident() != thread or not isinstance(layer, layers):
             draw(layer)
 
     return reset_parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from blockforge import __version__
+from blockforge.arguments import edits_of, shape_of
 from blockforge.commands import Commands
 from blockforge.errors import BlockforgeError
 
@@ -31,24 +31,37 @@ def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show the traceback of an error."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: numbers and shapes as they are.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, numbers as they are.")
 input_option = click.option(
     "--input", "inputs", metavar="C,H,W", multiple=True, help="The input's channels, height and width."
 )
 set_option = click.option(
-    "--set", "edits", metavar="PATH=VALUE", multiple=True, help="Set a value, as in layer3.depth=23; repeatable."
+    "--set",
+    "edits",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Set a value: layer3.depth=23; repeatable.",
 )
 
 
 def command(function: F) -> click.Command:
     """A command with the options that all of them have."""
     plugin = click.option(
-        "--plugin", "plugin_files", metavar="FILE", multiple=True, help="Load a plugin's Python file; repeatable."
+        "--plugin",
+        "plugin_files",
+        metavar="FILE",
+        multiple=True,
+        help="Load a plugin from a file; repeatable.",
     )
     return main.command(function.__name__.rstrip("_"))(plugin(debug_option(function)))
 
 
-@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "blockforge",
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
 @click.pass_context
@@ -78,20 +91,24 @@ def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **s
 
 @command
 @click.argument("network", required=False)
-@click.option("--block", metavar="BLOCK", help="Show a block instead: its parameters, and its layers at an input.")
+@click.option("--block", metavar="BLOCK", help="Show a block instead, its parameters too.")
 @set_option
 @input_option
-@click.option("--by", type=click.Choice(["layer", "block", "stage"]), help="What a row stands for [default: layer].")
+@click.option("--by", type=click.Choice(["layer", "block", "stage"]), help="What a row is [default: layer].")
 @click.option("--stage", metavar="NAME", help="Only the rows of this stage ('layer*': of these stages).")
 @click.option("--batch", type=click.IntRange(min=1), help="Give the memory of a batch of this size, too.")
 @click.option("--formula", is_flag=True, help="Show how parameters come about, (5*5*1+1)*6 = 156.")
-@click.option("--format", "style", type=click.Choice(["text", "markdown", "csv"]), help="How the table is set.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "csv"]), help="How to set the table."
+)
 @json_option
-def show(network: str | None, block: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
+def show(
+    network: str | None, block: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any
+) -> None:
     """Show what a network is made of, as a table.
 
-    NETWORK is a name, FILE.yaml or FILE.yaml#NAME; a found architecture is RUN/trials/0017/network.yaml. MACs are
-    those of convolutions and linear layers, as torch's FlopCounterMode counts them, divided by two.
+    NETWORK is a name, FILE.yaml or FILE.yaml#NAME; a found architecture is RUN/trials/0017/network.yaml.
+    MACs are those of convolutions and linear layers: what torch's FlopCounterMode counts, divided by two.
     """
     from blockforge import sheet
 
@@ -102,15 +119,16 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
     if options["formula"] and options["by"] in ("block", "stage"):
         raise click.UsageError("--formula is of layers; leave out --by")
     registry = _registry(plugin_files)
-    edits, shapes = _edits(options.pop("edits")), [_shape(text) for text in options.pop("inputs")]
+    edits, shapes = edits_of(options.pop("edits")), [shape_of(text) for text in options.pop("inputs")]
     options["by"] = options["by"] or "layer"
     options["style"] = "json" if as_json else options["style"] or "text"
+    view = sheet.View(**options)
     if block is not None:
         if options["stage"] or options["by"] != "layer":
             raise click.UsageError("a block has no stages; leave out --by and --stage")
-        made = sheet.block_sheet(registry.block(block), registry, edits, shapes, **options)
+        made = sheet.block_sheet(registry.block(block), registry, edits, shapes, view)
     elif network is not None:
-        made = sheet.network_sheet(*_network(network, registry, edits, shapes), **options)
+        made = sheet.network_sheet(*_network(network, registry, edits, shapes), view)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     _print(made.record()) if as_json else click.echo(made.text(_width()))
@@ -118,21 +136,24 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
 
 @command
 @click.argument("network")
-@click.option("--python", "path", metavar="FILE", required=True, help="The file to write; - is standard output.")
+@click.option(
+    "--python", "path", metavar="FILE", required=True, help="The file to write; -: standard output."
+)
 @click.option("--force", is_flag=True, help="Write over a file that exists.")
 @set_option
 @input_option
 def export(
-    network: str, path: str, force: bool, edits: tuple[str, ...], inputs: tuple[str, ...], plugin_files: tuple[str, ...]
+    network: str, path: str, force: bool, plugin_files: tuple[str, ...], **changes: tuple[str, ...]
 ) -> None:
     """Write a network as Python source.
 
     The file imports torch alone. NETWORK is a name, FILE.yaml or FILE.yaml#NAME.
     """
-    import blockforge
+    from blockforge.codegen.text import source as source_of
 
-    made, _ = _network(network, _registry(plugin_files), _edits(edits), [_shape(text) for text in inputs])
-    source = blockforge.source(made)
+    edits, shapes = edits_of(changes["edits"]), [shape_of(text) for text in changes["inputs"]]
+    made, _ = _network(network, _registry(plugin_files), edits, shapes)
+    source = source_of(made)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     if path == "-":
@@ -142,7 +163,9 @@ def export(
         with Path(path).open("w" if force else "x", encoding="utf-8") as file:
             file.write(source)
     except FileExistsError:
-        raise BlockforgeError(f"{path}: exists already; give --force to write over it, or another name") from None
+        raise BlockforgeError(
+            f"{path}: exists already; give another name, or --force to write over it"
+        ) from None
     except OSError as error:
         raise BlockforgeError(f"{path}: can't be written ({error.strerror}); name another file") from None
     click.echo(f"{path}: {made.name} in {len(source.splitlines())} lines", err=True)
@@ -166,9 +189,17 @@ def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
 @click.option("--trials", type=click.IntRange(min=1), help="How many networks to train [default: 24].")
 @click.option("--workers", type=click.IntRange(min=1), help="How many at a time [default: one a core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option("--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from."
+)
 @click.option("--run", metavar="DIR", help="The folder that keeps everything [default: runs/SPACE].")
-@click.option("--limit", "limits", metavar="NAME=NUMBER", multiple=True, help="Train none beyond, as in params=2e5.")
+@click.option(
+    "--limit",
+    "limits",
+    metavar="NAME=NUMBER",
+    multiple=True,
+    help="Train none beyond: params=2e5; repeatable.",
+)
 @click.option("--sampler", default="tpe", show_default=True, help="random, tpe or nsga2.")
 @json_option
 def search(
@@ -178,12 +209,17 @@ def search(
 
     SPACE is a name, FILE.yaml or FILE.yaml#NAME. The same command goes on where an interrupted one stopped.
     """
-    import blockforge
+    from blockforge.study.driver import search as run_search
 
     _registry(plugin_files)
-    bounds = _edits(limits, "--limit", "NAME=NUMBER, as in params=2e5")
+    bounds = edits_of(limits, "--limit", "NAME=NUMBER, as in params=2e5")
     given = {name: value for name, value in options.items() if value is not None}
-    _report(blockforge.search(space, limits=bounds or None, **given), as_json)
+    run = run_search(space, limits=bounds or None, **given)
+    _report(run, as_json)
+    click.echo(
+        f"{run.path}: all trials, front.md and front.png; `blockforge best {run.path}` prints this again",
+        err=True,
+    )
 
 
 @command
@@ -237,33 +273,14 @@ def _network(
     from blockforge.network import get_network
 
     if name not in registry.networks and name in registry.spaces:
-        raise BlockforgeError(f"{name}: a search space, not a network; use it with `blockforge search {name}`")
+        raise BlockforgeError(
+            f"{name}: a search space, not a network; use it with `blockforge search {name}`"
+        )
     if len(shapes) > 1:
         raise click.UsageError("a network has one input; give --input once")
     network = get_network(name)
     edits = {**edits, **({"input": shapes[0]} if shapes else {})}
     return network.set(edits) if edits else network, network.input
-
-
-def _edits(texts: tuple[str, ...], option: str = "--set", how: str = "PATH=VALUE, as in layer3.depth=23") -> dict[str, Any]:
-    from blockforge.files import parse_value
-
-    edits: dict[str, Any] = {}
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals or not path.strip():
-            raise BlockforgeError(f"{option} {text}: must be {how}")
-        try:
-            edits[path.strip()] = parse_value(value)
-        except BlockforgeError as error:
-            raise BlockforgeError(f"{option} {path.strip()}: {error}") from None
-    return edits
-
-
-def _shape(text: str) -> list[int]:
-    if not re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", text, re.ASCII):
-        raise BlockforgeError(f"--input {text}: must be whole numbers C,H,W, as in 3,224,224")
-    return [int(part) for part in text.split(",")]
 
 
 def _width() -> int | None:
@@ -275,4 +292,3 @@ def _print(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -19,13 +20,15 @@ INTERRUPTED = 130  # what a shell reports of a process that ended by Ctrl-C: 128
 class Commands(click.Group):
     """Commands whose errors are lines, not tracebacks; `--debug` shows those too."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # click's has overloads for what it returns
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
         """Run a command and exit with its code: 2 for bad input, 1 for a failure, 130 for Ctrl-C."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, prog_name, standalone_mode=False, **extra)
         code: Any
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
         except click.ClickException as error:
             click.echo(_usage_line(error), err=True)
             code = error.exit_code

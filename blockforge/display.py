@@ -8,15 +8,11 @@ from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
 
-from blockforge.costing import FLOAT32, Cost, cost
 from blockforge.errors import unknown
 from blockforge.graph import Expansion, Graph, Node
 from blockforge.ops import Pair, Shape, pair
 from blockforge.ops.base import show_size
-from blockforge.table import Column, csv_table, markdown_table, pairs
-
-MEGABYTE = 10**6
-MACS_NOTE = "convolutions and linear layers: torch's FlopCounterMode / 2"
+from blockforge.table import Column, csv_table
 
 Render = Callable[[Sequence[Column], Sequence[Sequence[str]]], str]
 
@@ -25,7 +21,7 @@ Render = Callable[[Sequence[Column], Sequence[Sequence[str]]], str]
 class Row:
     """A layer, a block or a stage: shapes are `(C, H, W)` or `(C,)`, counts are for batch 1.
 
-    `depth` is how often a stage's block repeats; `kernel`, `stride` and `formula` are a layer's, where it has any.
+    `depth` is how often a stage's block repeats; `kernel`, `stride` and `formula` are a layer's.
     """
 
     name: str
@@ -66,7 +62,9 @@ def layer_rows(graph: Graph) -> list[Row]:
     for node in graph:
         shapes = node.input_shapes
         kernel = getattr(node.op, "kernel", None)
-        stride = getattr(node.op, "stride", None) or kernel  # a pool's stride is its kernel unless it is given
+        stride = (
+            getattr(node.op, "stride", None) or kernel
+        )  # a pool's stride is its kernel unless it is given
         rows.append(
             Row(
                 node.name,
@@ -103,7 +101,11 @@ def stage_rows(graph: Graph) -> list[Row]:
     return rows
 
 
-ROWS: dict[str, Callable[[Graph], list[Row]]] = {"layer": layer_rows, "block": block_rows, "stage": stage_rows}
+ROWS: dict[str, Callable[[Graph], list[Row]]] = {
+    "layer": layer_rows,
+    "block": block_rows,
+    "stage": stage_rows,
+}
 
 
 def rows_of(graph: Graph, by: str, stage: str | None = None) -> list[Row]:
@@ -168,13 +170,13 @@ def _activations(nodes: Sequence[Node]) -> int:
 def columns_of(by: str) -> list[Column]:
     """The columns of a table by `layer`, `block` or `stage`."""
     shapes = [Column("input (HxWxC)", fold=True), Column("output (HxWxC)", fold=True)]
-    counts = [Column("parameters", right=True), Column("MACs", right=True)]
+    counts = [Column("parameters", right=True, fold=True), Column("MACs", right=True)]
     middle = {
         "layer": [*shapes, Column("kernel"), Column("stride")],
         "block": shapes,
         "stage": [Column("depth", right=True), *shapes],
     }[by]
-    return [Column(by, fold=True), Column("type", fold=True), *middle, *counts]
+    return [Column(by, fold=True, breaks=True), Column("type", fold=True), *middle, *counts]
 
 
 def cells_of(row: Row, by: str, *, formula: bool = False) -> list[str]:
@@ -215,75 +217,7 @@ def rows_table(rows: Sequence[Row], by: str, render: Render, *, formula: bool = 
 def rows_csv(rows: Sequence[Row], by: str, *, formula: bool = False) -> str:
     """The table as CSV: numbers without commas, and the formula in a column of its own."""
     titles = [by, *(column.title.partition(" ")[0].lower() for column in columns_of(by)[1:])]
-    lines = [[*cells_of(row, by)[:-2], row.params, row.macs, *([row.formula] if formula else [])] for row in rows]
+    lines = [
+        [*cells_of(row, by)[:-2], row.params, row.macs, *([row.formula] if formula else [])] for row in rows
+    ]
     return csv_table([*titles, *(["formula"] if formula else [])], lines)
-
-
-# -- totals
-
-
-def totals_record(total: Cost) -> dict[str, int]:
-    """The totals as JSON has them; `peak_memory` in bytes."""
-    return {
-        "params": total.params,
-        "macs": total.macs,
-        "activations": total.activations,
-        "peak_memory": total.peak_memory,
-    }
-
-
-def totals_lines(graph: Graph, rows: Sequence[Row] = (), stage: str | None = None) -> list[list[str]]:
-    """Name, number and what is counted, for each total of a graph; those of some rows first if a stage was asked for."""
-    total = cost(graph)
-    lines = []
-    if stage is not None:
-        lines = [
-            [f"parameters of {stage}", f"{sum(row.params for row in rows):,}", "of these rows alone"],
-            [f"MACs of {stage}", f"{sum(row.macs for row in rows):,}", ""],
-        ]
-    return [
-        *lines,
-        ["trainable parameters", f"{total.params:,}", ""],
-        ["MACs", f"{total.macs:,}", MACS_NOTE],
-        ["activations", f"{total.activations:,}", "elements of all layers' outputs"],
-        ["peak memory", megabytes(total.peak_memory), "tensors alive at once in eval mode, float32, batch 1"],
-    ]
-
-
-def memory(graph: Graph, batch: int) -> dict[str, int]:
-    """Bytes in float32 of a batch: its input, the forward and backward pass, the parameters, and their sum.
-
-    Forward and backward are each layer's output and its gradient, as tools such as torchinfo count them.
-    """
-    total = cost(graph)
-    parts = {
-        "input": batch * FLOAT32 * sum(prod(shape) for node in graph.inputs for shape in node.shapes),
-        "forward_backward": 2 * batch * FLOAT32 * total.activations,
-        "params": FLOAT32 * total.params,
-    }
-    return {"batch": batch, **parts, "total": sum(parts.values())}
-
-
-def memory_lines(graph: Graph, batch: int) -> list[list[str]]:
-    """Name, megabytes and what is counted, for a batch."""
-    parts = memory(graph, batch)
-    numbers = parts["forward_backward"] // (2 * batch * FLOAT32)
-    return [
-        ["input", megabytes(parts["input"]), f"batch {batch:,}, float32; 1 MB = 1,000,000 bytes"],
-        ["forward/backward", megabytes(parts["forward_backward"]), f"2 x {numbers:,} activations x {batch:,} x 4 bytes"],
-        ["parameters", megabytes(parts["params"]), "without gradients and the optimiser's state"],
-        ["sum", megabytes(parts["total"]), ""],
-    ]
-
-
-def megabytes(count: int) -> str:
-    """Bytes as `0.25 MB`, of 10**6 bytes."""
-    return f"{count / MEGABYTE:,.2f} MB"
-
-
-def lines_table(lines: Sequence[Sequence[str]], style: str, width: int | None = None) -> str:
-    """Totals as text or, with `style` `markdown`, as a table."""
-    if style == "markdown":
-        return markdown_table([Column("total"), Column("number", right=True), Column("what is counted")], lines)
-    return pairs(lines, width)
-

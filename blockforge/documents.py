@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blockforge.block import Block
 from blockforge.errors import BlockforgeError, InvalidNetwork, did_you_mean, unknown
 from blockforge.files import Document, read_yaml
-from blockforge.paths import SETTINGS, Keys, Plain, edit, fields_of, show, targets, with_block
+from blockforge.paths import SETTINGS, Keys, Plain, edit, show, split, targets, with_block
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from blockforge.registry import Registry
 
 NETWORK_KEYS = (*SETTINGS, "extends", "stages", "set")
+HOLES = frozenset({"choice", "range", "any"})
 SPACE_KEYS = ("base", "vary", "objectives", "limits", "data", "train")
 
 
@@ -39,6 +39,8 @@ class Flat:
     marks: dict[Keys, str] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    muted: set[Keys] = field(default_factory=set)
+    """Places whose mistake is known already: nothing more is noted there."""
 
     def where(self, keys: Keys) -> str:
         """Where a value was said, or the nearest thing around it."""
@@ -49,6 +51,8 @@ class Flat:
 
     def mistake(self, keys: Keys, message: str) -> None:
         """Note a mistake at a place of the flat document."""
+        if any(keys[: len(place)] == place for place in self.muted):
+            return
         self.mistakes.append(": ".join(part for part in (self.where(keys), show(keys), message) if part))
 
 
@@ -58,7 +62,7 @@ def entries(document: Document) -> dict[str, Entry]:
     stem = Path(document.source).stem
     if not isinstance(value, dict):
         raise InvalidNetwork([f"{document.source}: holds no mapping; write a network's keys: {', '.join(NETWORK_KEYS)}"])
-    if {"stages", "extends", "base"} & set(value) or not all(isinstance(item, dict) for item in value.values()):
+    if {"stages", "extends", "base", "vary"} & set(value) or not all(isinstance(item, dict) for item in value.values()):
         name = value.get("name", stem)
         return {str(name): Entry(str(name), value, document.where)}
     found: dict[str, Entry] = {}
@@ -84,17 +88,10 @@ def find(reference: str, file: Callable[[str], Traversable | Path]) -> Entry:
             raise unknown(f"network in {path}", name, known, f"it has {', '.join(known)}")
         return known[name]
     found = file(reference)
-    return entries(read_yaml(found, name=found.name))[reference] if _is_many(found) else _only(found)
-
-
-def _is_many(file: Traversable | Path) -> bool:
-    from blockforge.files import top_level_names
-
-    return not {"stages", "extends", "base"} & set(top_level_names(file.read_text(encoding="utf-8")))
-
-
-def _only(file: Traversable | Path) -> Entry:
-    return next(iter(entries(read_yaml(file, name=file.name)).values()))
+    known = entries(read_yaml(found, name=found.name))
+    if reference not in known and len(known) != 1:
+        raise BlockforgeError(f"{found.name}: has no {reference!r}; it has {', '.join(known)}")
+    return known.get(reference) or next(iter(known.values()))  # one alone goes by its file's name
 
 
 def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tuple[str, ...] = ()) -> Flat:
@@ -106,10 +103,11 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
         return flat
     allowed = NETWORK_KEYS + SPACE_KEYS if space else NETWORK_KEYS
     parent_key = "base" if "base" in raw and space else "extends"
+    if space and {"base", "extends"} <= set(raw):
+        flat.mistakes.append(f"{entry.where(('extends',))}: extends: `base` says it already; remove one of them")
     if parent_key in raw:
         parent = _parent(entry, str(raw[parent_key]), parent_key, registry, chain, flat)
         flat.value = parent
-        # What came from the parent is sound; a mistake there is this entry's doing.
     for key, value in raw.items():
         flat.marks[(key,)] = entry.where((key,))
         if key not in allowed:
@@ -119,6 +117,8 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
             flat.mistake((key,), f"no such key of a {'space' if space else 'network'}{hint}")
         elif key in SETTINGS:
             flat.value = flat.value | {key: value}
+    if flat.mistakes and not flat.value.get("stages") and parent_key in raw:
+        raise InvalidNetwork(flat.mistakes)  # there is nothing to merge into
     if "stages" in raw:
         _merge_stages(entry, raw["stages"], flat, registry)
     for key in ("set", "vary") if space else ("set",):
@@ -137,11 +137,12 @@ def _parent(
     place = f"{entry.where((key,))}: {key}"
     mark = f"{entry.where(()).rpartition(':')[0]}#{entry.name}"
     if mark in chain:
-        flat.mistakes.append(f"{place}: {name!r} extends itself, by way of {len(chain)} others; break the cycle")
+        names = [each.rpartition("#")[2] for each in (*chain[chain.index(mark) :], mark)]
+        flat.mistakes.append(f"{place}: the networks {' -> '.join(names)} extend each other in a cycle; change an `extends`")
         return {}
     try:
         other = entry.siblings.get(name)
-        if other is None or (other is entry and name in registry.networks and not chain):
+        if other is None or (other is entry and name in registry.networks):  # a file's own resnet18, of the known one
             other = find(name, registry.network_file)
         parent = flatten(other, registry, chain=(*chain, mark))
     except InvalidNetwork as error:
@@ -151,6 +152,8 @@ def _parent(
         flat.mistakes.append(f"{place}: {error}")
         return {}
     flat.mistakes.extend(parent.mistakes)
+    if other is entry.siblings.get(name):
+        flat.marks.update({keys: where for keys, where in parent.marks.items() if keys})
     return {key: value for key, value in parent.value.items() if key != "name"}
 
 
@@ -175,7 +178,7 @@ def _merge_stages(entry: Entry, raw: Any, flat: Flat, registry: Registry) -> Non
             stage = _merged(flat, name, stages[name], stage, registry)
         stages[name] = stage
         if after is not None:
-            if after not in stages or after == name:
+            if not isinstance(after, str) or after not in stages or after == name:
                 flat.mistake(("stages", name, "after"), f"no stage {after!r}{did_you_mean(str(after), stages) or ';'} there are {', '.join(stages)}")
             else:
                 del stages[name]
@@ -186,7 +189,7 @@ def _merge_stages(entry: Entry, raw: Any, flat: Flat, registry: Registry) -> Non
 
 
 def _merged(flat: Flat, name: str, old: Plain, new: Plain, registry: Registry) -> Plain:
-    if "block" in new and new["block"] != old.get("block"):
+    if "block" in new and new["block"] != old.get("block") and not is_hole(new["block"]):
         try:
             old, dropped = with_block(old, new["block"], registry.block)
         except BlockforgeError:
@@ -206,7 +209,7 @@ def _mark(flat: Flat, entry: Entry, keys: Keys, value: Any) -> None:
 
 def _edit(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> None:
     try:
-        if is_hole(value) and path.endswith(".block"):
+        if is_hole(value) and split(path)[1:] == ("block",):
             _put_block_hole(flat, path, value, where, registry)
             return
         flat.value, notes, changed = edit(flat.value, path, value, registry.block)
@@ -218,8 +221,10 @@ def _edit(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> 
 
 
 def _put_block_hole(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> None:
-    stages = dict(flat.value["stages"])
+    stages = dict(flat.value.get("stages", {}))
     for keys in targets(path, flat.value, registry.block):
+        if keys[0] != "stages":
+            raise BlockforgeError(f"{path}: only a stage has a block; write STAGE.block")
         stages[keys[1]] = {**stages[keys[1]], "block": value}
         flat.marks[keys] = where
     flat.value = flat.value | {"stages": stages}
@@ -227,7 +232,9 @@ def _put_block_hole(flat: Flat, path: str, value: Any, where: str, registry: Reg
 
 def is_hole(value: Any) -> bool:
     """Whether a value is a choice that a search makes: `any`, `{choice: [...]}` or `{range: [low, high]}`."""
-    return value == "any" or (isinstance(value, dict) and bool({"choice", "range", "any"} & set(value)))
+    if isinstance(value, dict):
+        return "block" not in value and not HOLES.isdisjoint(value)
+    return isinstance(value, str) and value == "any"
 
 
-__all__ = ["NETWORK_KEYS", "SPACE_KEYS", "Block", "Entry", "Flat", "entries", "fields_of", "find", "flatten", "is_hole"]
+__all__ = ["NETWORK_KEYS", "SPACE_KEYS", "Entry", "Flat", "entries", "find", "flatten", "is_hole"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -48,6 +49,7 @@ def _is_union_tag(part: str | int) -> bool:
 def _message(item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what: str) -> str:
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "extra_forbidden":
+        model, what = _nested(model, loc[:-1], what)
         known = list(model.model_fields)
         return f"{what} has no parameter {loc[-1]!r}{did_you_mean(str(loc[-1]), known) or ';'} it has {', '.join(known) or 'none'}"
     if kind == "missing":
@@ -56,8 +58,7 @@ def _message(item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what
         words, key = _BOUNDS[kind]
         return f"must be {words} {context[key]:,}, but is {value:,}"
     if kind == "literal_error":
-        field = model.model_fields.get(str(loc[0])) if loc else None
-        known = [str(choice) for choice in get_args(field.annotation)] if field else []
+        known = re.findall(r"'([^']*)'", context["expected"])
         hint = did_you_mean(value, known) if isinstance(value, str) else ""
         return f"must be {context['expected']}, but is {value!r}{hint}"
     if kind in _KINDS:
@@ -65,6 +66,17 @@ def _message(item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what
     if kind in ("too_long", "too_short"):
         return f"must have {context.get('max_length', context.get('min_length'))} entries, but has {context['actual_length']}"
     return str(item["msg"])
+
+
+def _nested(model: type[BaseModel], loc: tuple[str | int, ...], what: str) -> tuple[type[BaseModel], str]:
+    """The model that a place within a value belongs to, and how messages name it."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        model, what = inner, str(part)
+    return model, what
 
 
 def block_name(cls: type[Block]) -> str:

@@ -1,4 +1,4 @@
-"""What a block's parameters may be: their types, bounds, defaults and what a search tries, from their annotations."""
+"""What a block's parameters may be: types, bounds, defaults and what a search tries, from annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (
 
 @dataclass(frozen=True)
 class FieldText:
-    """A block's parameter in words: `type` with its bounds, `default` as files write it (None: it must be given)."""
+    """A parameter in words: `type` with its bounds, `default` as files write it (None: it must be given)."""
 
     name: str
     type: str
@@ -27,7 +27,12 @@ class FieldText:
 
     def cells(self) -> list[str]:
         """The cells of its row: name, type, default, what a search tries."""
-        return [self.name, self.type, "(must be given)" if self.default is None else self.default, self.search]
+        return [
+            self.name,
+            self.type,
+            "(must be given)" if self.default is None else self.default,
+            self.search,
+        ]
 
 
 def field_texts(cls: type[Block]) -> list[FieldText]:
@@ -44,7 +49,7 @@ def field_texts(cls: type[Block]) -> list[FieldText]:
 
 
 def field_records(cls: type[Block]) -> list[dict[str, Any]]:
-    """A block's parameters as JSON has them; `search` is what `any` means in a space, null where it means nothing."""
+    """A block's parameters as JSON has them; `search` is what `any` means in a space, null for nothing."""
     records = []
     for text, (name, field) in zip(field_texts(cls), cls.model_fields.items(), strict=True):
         values = any_values(cls, name)
@@ -82,7 +87,9 @@ def _alternatives(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[str
             for item in _flat(metadata)
             if isinstance(item, kind)
         ]
-        yield " ".join([_KINDS.get(annotation, getattr(annotation, "__name__", str(annotation))), " and ".join(bounds)]).strip()
+        yield " ".join(
+            [_KINDS.get(annotation, getattr(annotation, "__name__", str(annotation))), " and ".join(bounds)]
+        ).strip()
 
 
 def _flat(metadata: Sequence[Any]) -> Iterator[Any]:

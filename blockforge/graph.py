@@ -20,16 +20,25 @@ if TYPE_CHECKING:
 MAX_OPS = 100_000
 MAX_ELEMENTS = 2**40
 
-# Attributes of nn.Module and nn.Sequential: a child of that name would break the module (a test compares).
+# Attributes of nn.Module, nn.Sequential, nn.ModuleList and nn.ModuleDict: a child of that name would break the
+# module (a test compares).
 RESERVED = frozenset(
-    """T_destination add_module append apply bfloat16 buffers call_super_init children compile cpu cuda double
-    dump_patches eval extend extra_repr float forward get_buffer get_extra_state get_parameter get_submodule
-    half insert ipu load_state_dict modules mtia named_buffers named_children named_modules named_parameters
-    parameters pop register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    """T_destination _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _compiled_call_impl
+    _forward_hooks _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks
+    _forward_pre_hooks_with_kwargs _get_abs_string_index _get_backward_hooks _get_backward_pre_hooks
+    _get_item_by_idx _get_name _is_full_backward_hook _load_from_state_dict _load_state_dict_post_hooks
+    _load_state_dict_pre_hooks _maybe_warn_non_full_backward_hook _modules _named_members
+    _non_persistent_buffers_set _parameters _register_load_state_dict_pre_hook _register_state_dict_hook
+    _replicate_for_data_parallel _save_to_state_dict _slow_forward _state_dict_hooks
+    _state_dict_pre_hooks _version _wrapped_call_impl add_module append apply bfloat16 buffers
+    call_super_init children clear compile cpu cuda double dump_patches eval extend extra_repr float
+    forward get_buffer get_extra_state get_parameter get_submodule half insert ipu items keys
+    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters
+    pop register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
     register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to
-    to_empty train training type xpu zero_grad""".split()
+    to_empty train training type update values xpu zero_grad""".split()
 )
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -185,6 +194,8 @@ class Graph:
                 raise NameTaken(f"{name}: {scope} is an op, so nothing can lie in it; give one of them another name")
             self._scopes.add(scope)
         for part in parts:
+            if part.startswith("__"):
+                raise OpError(f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name")
             if part in RESERVED:
                 raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
             if not _NAME.fullmatch(part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +23,10 @@ from blockforge.paths import SETTINGS, Plain, edit
 from blockforge.registry import Registry, get_registry
 
 MAX_DEPTH = 1000
+_STAGE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 WHOLE = "classes"  # a block's field of this value takes the network's number of classes
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 _Size = Annotated[int, Field(ge=1, le=2**20)]
 _Scheme = Literal["default", "zeros", "kaiming_normal_fan_out", "kaiming_normal_fan_in", "normal_0.01", "trunc_normal_0.01"]
 
@@ -123,7 +125,7 @@ class Network:
         return f"<Network {self.name}: {', '.join(self.stages)}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Network) and (self.settings, dict(self.stages)) == (other.settings, dict(other.stages))
+        return isinstance(other, Network) and (self.settings, [*self.stages.values()]) == (other.settings, [*other.stages.values()])
 
     def __hash__(self) -> int:
         return hash((self.settings, tuple(self.stages.values())))
@@ -132,7 +134,8 @@ class Network:
 
     def set(self, edits: Mapping[str, Any]) -> Network:
         """A new network with values set at paths: `{"layer3.depth": 23, "classes": 10}`; raises `BlockforgeError`."""
-        flat, notes, touched, mistakes = self.flat, list(self.notes), set[str](), []
+        flat, notes, touched = self.flat, list(self.notes), list[str]()
+        mistakes: list[str] = []
         for path, value in edits.items():
             value = _listed(value)  # noqa: PLW2901 (the same value as files would hold it)
             try:
@@ -141,42 +144,52 @@ class Network:
                 mistakes.append(f"{self.name}: {error}")
                 continue
             notes += more
-            touched |= {str(keys[1]) if keys[0] == "stages" else "" for keys in changed}
-        if mistakes:
-            raise InvalidNetwork(mistakes)
+            touched += [str(keys[1]) if keys[0] == "stages" else "" for keys in changed]
         document = self._edited_document(edits)
+        problems = Flat(flat, {(): self.name}, mistakes, notes)
         if "" in touched or any("from" in path for path in edits):
-            return make(Flat(flat, {(): self.name}, notes=notes), document, self.registry)
-        return self._with_stages(flat, document, touched, notes)
+            return make(problems, document, self.registry)
+        return self._with_stages(problems, document, touched)
 
     def _edited_document(self, edits: Mapping[str, Any]) -> Plain:
         listed = {path: _listed(value) for path, value in edits.items()}
-        if "extends" in self.document:
-            return {**self.document, "set": {**self.document.get("set", {}), **listed}}
-        if self.document.get("name") is None and self.name in self.registry.networks:
+        if "extends" not in self.document and "name" not in self.document and self.name in self.registry.networks:
             return {"name": self.name, "extends": self.name, "set": listed}
-        return {**self.document, "set": {**self.document.get("set", {}), **listed}}
+        before = self.document.get("set", {})
+        kept = {path: value for path, value in before.items() if path not in listed}  # the last word comes last
+        return {**self.document, "set": {**kept, **listed}}
 
-    def _with_stages(self, flat: Plain, document: Plain, touched: set[str], notes: list[str]) -> Network:
+    def _with_stages(self, problems: Flat, document: Plain, touched: list[str]) -> Network:
         """The same network with some stages made anew: what thousands of candidates go through."""
-        problems = Flat(flat, {(): self.name})
-        stages = dict(self.stages)
-        for name in touched:
-            stage = make_stage(name, flat["stages"][name], stages[name].sources, self.classes, self.registry, problems)
-            if stage:
-                stages[name] = stage
+        flat, stages = problems.value, dict(self.stages)
+        for name in self.stages:
+            if name in touched:
+                sources = stages[name].sources
+                stage = make_stage(name, flat["stages"][name], sources, self.classes, self.registry, problems)
+                if stage:
+                    stages[name] = stage
         if problems.mistakes:
             raise InvalidNetwork(problems.mistakes)
-        network = Network(self.settings, stages, document, flat, self.registry, tuple(notes))
+        network = Network(self.settings, stages, document, flat, self.registry, tuple(problems.notes))
         vars(network)["sources"] = self.sources  # the wiring is the same; cached_property keeps it there
         return network
 
     # -- YAML
 
     def to_yaml(self, *, flat: bool = False) -> str:
-        """The network as YAML; `flat=True` merges in what it extends, so that the text stands alone."""
-        document = self.flat if flat else self.document
-        return dump_yaml({"name": self.name, **document})
+        """The network as YAML; `flat=True` merges in what it extends, so that the text stands alone.
+
+        It is flat, too, where the short text would say something else: an edit that must come between two others
+        of one path, say, or a neighbour in the same file that it extends.
+        """
+        flat = flat or not self._is_told_by(self.document)
+        return dump_yaml({"name": self.name, **(self.flat if flat else self.document)})
+
+    def _is_told_by(self, document: Plain) -> bool:
+        """Whether a document by itself is read as this network."""
+        told = flatten(Entry(self.name, document, lambda keys: ""), self.registry)
+        value = {"name": self.name, **told.value}
+        return not told.mistakes and value == self.flat and [*value["stages"]] == [*self.flat["stages"]]
 
     @staticmethod
     def from_yaml(source: str | Path) -> Network:
@@ -270,7 +283,7 @@ def _sources(raw_stages: Plain, flat: Flat) -> dict[str, tuple[str, ...]]:
     sources: dict[str, tuple[str, ...]] = {}
     before = wiring.INPUT
     for name, raw in raw_stages.items():
-        if name in (wiring.INPUT, *SETTINGS) or not all(c.isalnum() or c in "_-" for c in name):
+        if name in (wiring.INPUT, *SETTINGS) or not _STAGE_NAME.fullmatch(name):
             flat.mistake(("stages", name), "is no name for a stage; use letters, digits, '_' and '-', and no key of a network")
         given = raw.get("from", before) if isinstance(raw, dict) else before
         listed = [given] if isinstance(given, str) else given
@@ -327,8 +340,17 @@ def make_stage(
     if cls.arity is not None and sources and len(sources) != cls.arity:
         flat.mistake(
             (*place, "from"),
-            f"block {kind} takes {cls.arity} input{'s' * (cls.arity > 1)}, but `from` gives {len(sources)}"
-            f" ({', '.join(sources)}); join them first with a stage of block `add` or `concat`",
+            f"block {kind} takes {cls.arity} input{'s' * (cls.arity != 1)}, but `from` gives {len(sources)}"
+            f" ({', '.join(sources)}); "
+            + (
+                "join them first with a stage of block `add` or `concat`"
+                if len(sources) > cls.arity
+                else f"name {cls.arity} stages"
+            ),
+        )
+    if cls.arity not in (None, 1) and depth != 1:
+        flat.mistake(
+            (*place, "depth"), f"block {kind} takes {cls.arity} inputs, so it can't be repeated; set its depth to 1"
         )
     if cls.arity is not None and cls.arity > 1 and type(depth) is int and depth > 1:
         flat.mistake((*place, "depth"), f"block {kind} takes {cls.arity} inputs, so it can't repeat on its own output; remove it")

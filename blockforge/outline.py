@@ -30,7 +30,7 @@ class _Unclear(Exception):  # noqa: N818 (not an error: the file is read as usua
 
 
 def outline(file: Traversable | Path, wanted: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """For each network or space of a file, the texts of the wanted keys that it has; nothing of an unsound file."""
+    """For each network or space of a file, the wanted texts that it has; nothing of an unsound file."""
     text = file.read_text(encoding="utf-8")
     try:
         return _scan(text, Path(file.name).stem, wanted)
@@ -99,7 +99,12 @@ def _scalar(text: str) -> str:
         raise _Unclear
     if quote in "\"'":
         end = text.find(quote, 1)
-        if "\\" in text or text[end + 1 : end + 2] == quote or not re.fullmatch(r"\s*(#.*)?", text[end + 1 :]) or end < 0:
+        if (
+            "\\" in text
+            or text[end + 1 : end + 2] == quote
+            or not re.fullmatch(r"\s*(#.*)?", text[end + 1 :])
+            or end < 0
+        ):
             raise _Unclear
         return text[1:end]
     return re.split(r"\s#", text)[0].strip()

@@ -44,14 +44,14 @@ def targets(path: str, document: Mapping[str, Any], resolve: Resolve) -> list[Ke
         if first not in stages:
             known = [*stages, *SETTINGS]
             raise BlockforgeError(
-                f"{path}: no stage {first!r}{did_you_mean(first, known) or ';'} there are {', '.join(stages)}"
+                f"{path}: no stage {first!r}{did_you_mean(first, known) or ';'} there are {', '.join(stages) or 'none'}"
             )
         if not rest:
             raise BlockforgeError(f"{path}: names a whole stage; write {path}.FIELD, as in {path}.depth")
         return [("stages", first, *rest)]
     matched = [name for name in stages if fnmatchcase(name, first)]
     if not matched:
-        raise BlockforgeError(f"{path}: no stage matches {first!r}; there are {', '.join(stages)}")
+        raise BlockforgeError(f"{path}: no stage matches {first!r}; there are {', '.join(stages) or 'none'}")
     if not rest:
         raise BlockforgeError(f"{path}: names whole stages; write {path}.FIELD, as in {path}.depth")
     having = [name for name in matched if rest[0] in fields_of(stages[name], resolve)]
@@ -65,11 +65,23 @@ def targets(path: str, document: Mapping[str, Any], resolve: Resolve) -> list[Ke
 
 
 def fields_of(stage: Any, resolve: Resolve) -> list[str]:
-    """What can be set on a stage: what every stage has, and its block's parameters."""
-    block = stage.get("block") if isinstance(stage, dict) else None
-    if not isinstance(block, str):
-        return list(STAGE_KEYS)
-    return [*STAGE_KEYS, *resolve(block).model_fields]
+    """What can be set on a stage: what every stage has, and the parameters of each block that it may be of."""
+    fields = dict.fromkeys(STAGE_KEYS)
+    for block in block_names(stage.get("block") if isinstance(stage, dict) else None):
+        fields.update(dict.fromkeys(resolve(block).model_fields))
+    return list(fields)
+
+
+def block_names(block: Any) -> list[str]:
+    """The names of the blocks that a stage's `block` means: one, or in a space those to choose from."""
+    if isinstance(block, str):
+        return [block]
+    if not isinstance(block, dict):
+        return []
+    if "block" in block:
+        return block_names(block["block"])
+    options = block.get("choice")
+    return [name for option in options for name in block_names(option)] if isinstance(options, list) else []
 
 
 def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -> tuple[Plain, list[str], list[Keys]]:
@@ -83,44 +95,52 @@ def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -
         if keys[0] == "stages":
             name = str(keys[1])
             stage = dict(new["stages"][name])
-            if keys[2:] == ("block",):
-                stage, dropped = with_block(stage, value, resolve)
-                if dropped:
-                    notes.append(f"{name}: {stage['block']} has no {', '.join(dropped)}; dropped")
-            else:
-                _put(stage, keys[2:], value, path)
+            notes += [f"{name}: {note}" for note in _put(stage, keys[2:], value, path, resolve)]
             new["stages"][name] = stage
         else:
-            _put(new, keys, value, path)
+            _put(new, keys, value, path, resolve)
     return new, notes, changed
 
 
 def with_block(stage: Plain, block: Any, resolve: Resolve) -> tuple[Plain, list[str]]:
-    """A stage with another block: fields that the new block lacks are dropped, and named."""
+    """A stage, or a nested block, with another block: fields that the new one lacks are dropped, and named."""
     given = {"block": block} if isinstance(block, str) else dict(block) if isinstance(block, dict) else {}
     if not isinstance(given.get("block"), str):
-        raise BlockforgeError(f"block: must be a block's name or {{block: NAME, ...}}, but is {block!r}")
+        raise BlockforgeError(f"must be a block's name or {{block: NAME, ...}}, but is {block!r}")
     known = {*STAGE_KEYS, *resolve(given["block"]).model_fields}
     dropped = [key for key in stage if key not in known]
     return {**{key: item for key, item in stage.items() if key in known}, **given}, dropped
 
 
-def _put(place: Plain, keys: Keys, value: Any, path: str) -> None:
-    """Set a value in a mapping that is the caller's own copy; what lies deeper is copied on the way."""
+def _put(place: Plain, keys: Keys, value: Any, path: str, resolve: Resolve) -> list[str]:
+    """Set a value in a mapping that is the caller's own copy; what lies deeper is copied on the way.
+
+    Returns what else that changed: another block takes the fields along that it has, and drops the others.
+    """
     first, *rest = keys
+    if not rest and first == "block":
+        try:
+            other, dropped = with_block(place, value, resolve)
+        except BlockforgeError as error:
+            raise BlockforgeError(f"{path}: {error}") from None
+        place.clear()
+        place.update(other)
+        return [f"{other['block']} has no {', '.join(dropped)}; dropped"] if dropped else []
     if not rest:
         place[str(first)] = value
-        return
+        return []
     inner = place.get(str(first))
     if isinstance(inner, str):  # a nested block by its bare name
         inner = {"block": inner}
     if inner is None and first in ("norm", "init"):
         inner = {}
     if not isinstance(inner, dict):
-        raise BlockforgeError(f"{path}: {first} is {inner!r} here, which has no {rest[0]!r}; set {first} first")
+        shown = "null" if inner is None else repr(inner)
+        raise BlockforgeError(f"{path}: {first} is {shown} here, which has no {rest[0]!r}; set {first} first")
     copy = dict(inner)
-    _put(copy, tuple(rest), value, path)
+    notes = _put(copy, tuple(rest), value, path, resolve)
     place[str(first)] = copy
+    return notes
 
 
 def show(keys: Keys) -> str:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -80,11 +81,12 @@ class Registry:
         version = _version("blockforge")
         for info in sorted(pkgutil.iter_modules(plugins.__path__), key=lambda info: info.name):
             if info.name not in disabled:
-                module = importlib.import_module(f"{plugins.__name__}.{info.name}")
-                plugin = Plugin(info.name, "built-in", "blockforge", version, module.__file__ or "")
-                self._register(plugin, lambda module=module: module)  # type: ignore[misc]
+                name = f"{plugins.__name__}.{info.name}"
+                plugin = Plugin(info.name, "built-in", "blockforge", version, name)
+                self._register(plugin, partial(importlib.import_module, name))
                 if plugin.error:
                     raise PluginError(f"{plugin.label}: {plugin.error}")
+                plugin.location = sys.modules[name].__file__ or name
 
     def _load_packages(self, disabled: set[str]) -> None:
         points = importlib.metadata.entry_points(group=GROUP)
@@ -113,8 +115,10 @@ class Registry:
                     if implementation.plugin_name == unique:
                         plugin.hooks += (caller.name,)
                         _collect(plugin, kind, implementation.function())
+            if not plugin.hooks:
+                raise PluginError("it implements no hook; write @hookimpl above `def register_blocks()`")
             self._claim(plugin)
-        except Exception as error:  # a plugin may raise anything, and must not take the others with it
+        except (Exception, SystemExit) as error:  # a plugin may raise anything, and must not take the others with it
             plugin.error = _reason(error)
             plugin.registered = {kind: {} for kind in KINDS}
             if self._manager.has_plugin(unique):
@@ -124,6 +128,10 @@ class Registry:
         """Enter a plugin's names; a clash refuses this plugin, or withdraws the name from two packages."""
         for kind in KINDS:
             for name in plugin.registered[kind]:
+                if (kind, name) in self._clashes and plugin.origin != "package":
+                    raise PluginError(
+                        f"{kind[:-1]} {name!r} is registered by {self._clashes[kind, name]} already; choose another name"
+                    )
                 other = self._names[kind].get(name)
                 if other and not (plugin.origin == other[1].origin == "package"):
                     raise PluginError(
@@ -255,7 +263,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {error.msg}; mend the file's syntax"
     if isinstance(error, BlockforgeError):

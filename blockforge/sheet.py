@@ -1,4 +1,4 @@
-"""What `blockforge show` prints of a network or a block: its head, its table, its totals; or the same as JSON."""
+"""What `blockforge show` prints of a network or a block: head, table and totals, or the same as JSON."""
 
 from __future__ import annotations
 
@@ -12,17 +12,7 @@ from pydantic import ValidationError
 from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block
 from blockforge.costing import cost
-from blockforge.display import (
-    Row,
-    lines_table,
-    memory,
-    memory_lines,
-    rows_csv,
-    rows_of,
-    rows_table,
-    totals_lines,
-    totals_record,
-)
+from blockforge.display import Row, rows_csv, rows_of, rows_table
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.explain import block_name, explain
 from blockforge.fields import field_records, field_texts
@@ -31,63 +21,79 @@ from blockforge.network import Network
 from blockforge.ops import Linear, Shape, show_shape
 from blockforge.registry import Registry
 from blockforge.table import Column, markdown_table, text_table
+from blockforge.totals import lines_table, memory, memory_lines, totals_lines, totals_record
 
 # What a block is shown at unless an input is given: ResNet's maps after its stem, wide enough for any kernel.
 SHAPE: Shape = (64, 56, 56)
 
 
 @dataclass(frozen=True)
+class View:
+    """What to show: rows `by` layer, block or stage, of one `stage` alone, with the memory of a `batch`.
+
+    `style` is text, markdown, csv or json; `formula` says how the parameters of a layer come about.
+    """
+
+    by: str = "layer"
+    style: str = "text"
+    formula: bool = False
+    stage: str | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """A head (name, about, paper), a table of fields if it is a block's, the rows of a graph, and its totals."""
+    """A head (name, about, paper), the rows of a graph and its totals; of a `block` also its fields."""
 
     head: Mapping[str, Any]
     graph: Graph
     rows: Sequence[Row]
-    by: str
-    style: str
-    formula: bool
-    stage: str | None
-    batch: int | None
+    view: View
     block: type[Block] | None = None
     notes: tuple[str, ...] = field(default=())
 
     def record(self) -> dict[str, Any]:
         """The sheet as JSON has it: numbers and shapes as they are, every key always."""
         selected = None
-        if self.stage is not None:
+        if self.view.stage is not None:
             selected = {
-                "stage": self.stage,
+                "stage": self.view.stage,
                 "params": sum(row.params for row in self.rows),
                 "macs": sum(row.macs for row in self.rows),
                 "activations": sum(row.activations for row in self.rows),
             }
         return {
             **self.head,
-            "by": self.by,
+            "by": self.view.by,
             "rows": [row.record() for row in self.rows],
             "selected": selected,
             "totals": totals_record(cost(self.graph)),
-            "memory": memory(self.graph, self.batch) if self.batch else None,
+            "memory": memory(self.graph, self.view.batch) if self.view.batch else None,
             "notes": list(self.notes),
         }
 
     def text(self, width: int | None = None) -> str:
         """The sheet as text, Markdown or CSV (of which only the rows); a terminal's `width` folds text."""
-        if self.style == "csv":
-            return rows_csv(self.rows, self.by, formula=self.formula)
-        markdown = self.style == "markdown"
+        if self.view.style == "csv":
+            return rows_csv(self.rows, self.view.by, formula=self.view.formula)
+        markdown = self.view.style == "markdown"
         render = markdown_table if markdown else partial(text_table, width=width)
         parts = ["\n\n".join(self._title(markdown)) if markdown else "\n".join(self._title(markdown))]
         if self.block is not None:
-            columns = [Column(title, fold=True) for title in ("field", "type", "default", "a search tries")]
+            columns = [
+                Column(title, fold=True, breaks=True)
+                for title in ("field", "type", "default", "a search tries")
+            ]
             fields = [each.cells() for each in field_texts(self.block)]
             parts += [render(columns, fields)] if fields else []
             shapes = " and ".join(show_shape(node.shapes[0]) for node in self.graph.inputs)
             parts.append(f"At input {shapes} (channels, height, width):")
-        parts.append(rows_table(self.rows, self.by, render, formula=self.formula))
-        parts.append(lines_table(totals_lines(self.graph, self.rows, self.stage), self.style, width))
-        if self.batch:
-            parts.append(lines_table(memory_lines(self.graph, self.batch), self.style, width))
+        parts.append(rows_table(self.rows, self.view.by, render, formula=self.view.formula))
+        parts.append(
+            lines_table(totals_lines(self.graph, self.rows, self.view.stage), self.view.style, width)
+        )
+        if self.view.batch:
+            parts.append(lines_table(memory_lines(self.graph, self.view.batch), self.view.style, width))
         return "\n\n".join(parts)
 
     def _title(self, markdown: bool) -> list[str]:
@@ -100,12 +106,7 @@ class Sheet:
 def network_sheet(
     network: Network,
     own_input: Shape,
-    *,
-    by: str,
-    style: str,
-    formula: bool = False,
-    stage: str | None = None,
-    batch: int | None = None,
+    view: View,
 ) -> Sheet:
     """The sheet of a network; `own_input` is the input that its file gives. Raises `BlockforgeError`."""
     graph = assemble(network)
@@ -115,14 +116,14 @@ def network_sheet(
         "paper": network.paper,
         "input": list(network.input),
         "classes": network.classes,
-        "hash": graph.hash() if style == "json" else "",
+        "hash": graph.hash() if view.style == "json" else "",
     }
     notes = (*network.notes, *_derived(network, graph, own_input))
-    return Sheet(head, graph, rows_of(graph, by, stage), by, style, formula, stage, batch, notes=notes)
+    return Sheet(head, graph, rows_of(graph, view.by, view.stage), view, notes=notes)
 
 
 def _derived(network: Network, graph: Graph, own_input: Shape) -> list[str]:
-    """The linear layers that a changed input gives other input features than weights of its own input have."""
+    """A note on each linear layer to which a changed input gives other features than the network's own."""
     if network.input == own_input:
         return []
     try:
@@ -130,9 +131,10 @@ def _derived(network: Network, graph: Graph, own_input: Shape) -> list[str]:
     except BlockforgeError:
         return []  # edited so that only the new input works
     before = {node.name: node.input_shapes for node in own if isinstance(node.op, Linear)}
+    new, old = show_shape(network.input), show_shape(own_input)
     return [
-        f"{node.name}: has {node.input_shapes[0][0]:,} input features at input {show_shape(network.input)} instead of "
-        f"{before[node.name][0][0]:,} at {show_shape(own_input)}; weights for the one don't fit the other"
+        f"{node.name}: has {node.input_shapes[0][0]:,} input features at input {new} instead of "
+        f"{before[node.name][0][0]:,} at {old}; weights for the one don't fit the other"
         for node in graph
         if isinstance(node.op, Linear) and before.get(node.name, node.input_shapes) != node.input_shapes
     ]
@@ -143,14 +145,9 @@ def block_sheet(
     registry: Registry,
     edits: Mapping[str, Any],
     shapes: Sequence[Sequence[int]],
-    *,
-    by: str,
-    style: str,
-    formula: bool = False,
-    stage: str | None = None,
-    batch: int | None = None,
+    view: View,
 ) -> Sheet:
-    """The sheet of a block with these fields at inputs of these shapes, or at `SHAPE`; raises `BlockforgeError`."""
+    """The sheet of a block with these fields, at these inputs or `SHAPE`; raises `BlockforgeError`."""
     block = _make(cls, registry, edits)
     inputs = [tuple(shape) for shape in shapes] or [SHAPE] * (2 if cls.arity is None else cls.arity)
     graph = graph_of(block, *inputs)
@@ -164,7 +161,7 @@ def block_sheet(
         "spec": block.spec(),
         "fields": field_records(cls),
     }
-    return Sheet(head, graph, rows_of(graph, by, stage), by, style, formula, stage, batch, cls)
+    return Sheet(head, graph, rows_of(graph, view.by, view.stage), view, cls)
 
 
 def _make(cls: type[Block], registry: Registry, edits: Mapping[str, Any]) -> Block:
@@ -173,7 +170,8 @@ def _make(cls: type[Block], registry: Registry, edits: Mapping[str, Any]) -> Blo
         return cls.model_validate(values, context={"resolve": registry.block})
     except ValidationError as error:
         found = explain(error, cls, block_name(cls))
-        raise InvalidNetwork(": ".join([cls.name, *map(str, loc), message]) for loc, message in found) from None
+        mistakes = [f"{cls.name}: {'.'.join(map(str, loc))}: {message}" for loc, message in found]
+        raise InvalidNetwork(mistakes) from None
 
 
 def _tupled(value: Any) -> Any:

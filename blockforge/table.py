@@ -14,8 +14,9 @@ from dataclasses import dataclass
 GAP = 2  # spaces between columns; 1 where a terminal is narrow
 NARROWEST = 8  # characters to which a column of names is broken at most
 
-# Where a cell may be folded: behind a space, a '.' or a '_' of a name, and before a hump of `BatchNorm2d`.
-_FOLD = re.compile(r"(?<=[\s._])(?=\S)|(?<=[a-z])(?=[A-Z])")
+_WORDS = re.compile(r"(?<=\s)(?=\S)")
+# A name folds behind a '.' or a '_', and before a hump of `BatchNorm2d`.
+_NAME_PARTS = re.compile(r"(?<=[._])(?=[^._])|(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ def text_table(columns: Sequence[Column], rows: Rows, width: int | None = None) 
     widths, gap = [max(map(len, column)) for column in cells], GAP
     if width is not None:
         least = [max(map(_longest_word, column)) for column in cells]
-        widths = _narrowed(widths, least, [column.fold for column in columns], width - gap * (len(columns) - 1))
+        widths = _narrowed(
+            widths, least, [column.fold for column in columns], width - gap * (len(columns) - 1)
+        )
         if sum(widths) + gap * (len(columns) - 1) > width:
             gap = 1
             least = [min(size, NARROWEST) for size in widths]
@@ -112,14 +115,19 @@ def _lines(row: Sequence[str], columns: Sequence[Column], widths: Sequence[int],
     return lines
 
 
+def _words(cell: str) -> list[str]:
+    """What a fold keeps whole: the words of a text, the parts of a name."""
+    return (_WORDS if " " in cell else _NAME_PARTS).split(cell)
+
+
 def _longest_word(cell: str) -> int:
-    return max(len(word.rstrip()) for word in _FOLD.split(cell))
+    return max(len(word.rstrip()) for word in _words(cell))
 
 
 def _wrap(cell: str, width: int) -> list[str]:
     """The cell in lines of at most `width`, folded between words; a longer word is broken."""
     lines = [""]
-    for word in _FOLD.split(cell):
+    for word in _words(cell):
         if len(lines[-1] + word.rstrip()) > width:
             lines.append("")
         while len(word.rstrip()) > width:
@@ -130,7 +138,7 @@ def _wrap(cell: str, width: int) -> list[str]:
 
 
 def _escaped(cell: str) -> str:
-    """A cell in which Markdown sees no end of the cell, no emphasis and no HTML (`_` within a word is none)."""
-    for mark in "\\|*<":
+    """A cell in which Markdown sees no end of the cell, no emphasis and no HTML."""
+    for mark in "\\|*<":  # not `_`, which within a word is no emphasis
         cell = cell.replace(mark, "\\" + mark)
     return cell

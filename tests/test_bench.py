@@ -90,7 +90,11 @@ def test_every_generator_is_seeded():
             "out of memory",
             "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory", "OutOfMemoryError: CUDA out of memory."),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "out of memory",
+            "OutOfMemoryError: CUDA out of memory.",
+        ),
     ],
 )
 def test_what_an_objective_raises_is_the_failure_with_its_line(error, kind, reason):

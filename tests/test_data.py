@@ -38,6 +38,10 @@ def test_a_split_takes_each_image_once_and_is_the_same_every_time():
     parts = [split.images.ravel() for split in (first.train, first.validation, first.test)]
     assert [len(part) for part in parts] == [120, 40, 40]
     assert len(np.unique(np.concatenate(parts).round(4))) == 200
-    for mine, other in ((first.train, second.train), (first.validation, second.validation), (first.test, second.test)):
+    for mine, other in (
+        (first.train, second.train),
+        (first.validation, second.validation),
+        (first.test, second.test),
+    ):
         assert np.array_equal(mine.images, other.images)
         assert np.array_equal(mine.labels, other.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from blockforge.costing import cost
 from blockforge.errors import BlockforgeError, SearchError
 from blockforge.study import driver
 from blockforge.study.driver import search
+from blockforge.study.executors import LocalExecutor
 from blockforge.study.run import Run
 from tests.tiny import TINY, logged, params, picky, tiny_space
 
@@ -34,32 +34,36 @@ def study_of(path):
 
 
 def test_an_own_objective_beside_a_free_one_and_a_run_that_is_extended(tmp_path):
-    ways = {"size": "maximize", "macs": "minimize"}
-    first = quiet(objective=params, directions=ways, trials=2, run=tmp_path / "split")
-    split = quiet(objective=params, directions=ways, trials=4, run=tmp_path / "split")
-    whole = quiet(objective=params, directions=ways, trials=4, run=tmp_path / "whole")
-    for trial in whole:
+    options = {"objective": params, "directions": {"size": "maximize", "macs": "minimize"}}
+    first = quiet(**options, trials=2, run=tmp_path / "a ?%20#b & run")
+    run = quiet(**options, trials=4, run=tmp_path / "a ?%20#b & run")
+    assert len(run) == 4
+    for trial in run:
         assert trial.values == {"size": cost(trial.network).params, "macs": cost(trial.network).macs}
         assert trial.metrics["half"] == trial.values["size"] / 2 + 1
         assert len(trial.record["history"]) == 2
         assert "test_accuracy" not in trial.metrics
-    assert [trial.record for trial in split][:2] == [trial.record for trial in first]
-    found = [[(trial.number, trial.record["choices"], trial.values) for trial in run] for run in (split, whole)]
-    assert found[0] == found[1]
-    assert json.loads((tmp_path / "whole/run.json").read_text())["objective"] == "params"
+    assert [trial.record for trial in run][:2] == [trial.record for trial in first]
+    settings = json.loads((run.path / "run.json").read_text())
+    assert (settings["objective"], settings["trials"]) == ("params", 4)
+    assert (run.path / "front.md").read_text().startswith(f"Front of tiny: {len(run.front)} of 4 trials.")
 
 
-def test_failures_are_recorded_with_kind_and_line_and_the_search_goes_on_to_the_end_of_the_space(tmp_path, capsys):
-    run = search(
-        tiny_space(), objective=picky, directions={"value": "maximize"}, trials=20, workers=2, run=tmp_path / "run"
-    )
+def test_failures_are_recorded_with_kind_and_line_and_the_search_goes_on_to_the_end_of_the_space(
+    tmp_path, capsys
+):
+    options = {"objective": picky, "directions": {"value": "maximize"}, "trials": 20, "run": tmp_path / "run"}
+    run = quiet(**options, progress=True)
     assert len(run) == 9
     assert len({trial.network.hash for trial in run}) == 9
     kinds = Counter(
         (trial.record["choices"]["layer4.depth"], trial.failure["kind"], trial.failure["reason"])
         for trial in run.failed
     )
-    assert kinds == {(1, "error", "ValueError: depth 1 is not for me"): 3, (2, "not finite", "value is nan"): 3}
+    assert kinds == {
+        (1, "error", "ValueError: depth 1 is not for me"): 3,
+        (2, "not finite", "value is nan"): 3,
+    }
     assert {trial.values["value"] for trial in run if trial.complete} == {3.0}
     assert run.failed[0].metrics["params"] == cost(run.failed[0].network).params
     assert "in picky" in run.failed[0].failure["traceback"] or run.failed[0].failure["kind"] == "not finite"
@@ -88,7 +92,8 @@ def test_a_search_whose_trials_all_fail(tmp_path):
     assert caught.value.exit_code == 1
 
 
-def test_limits_that_nothing_keeps(tmp_path):
+def test_limits_that_nothing_keeps(tmp_path, monkeypatch):
+    monkeypatch.setattr(LocalExecutor, "start", lambda self: None)  # there is nothing to run
     with pytest.raises(SearchError) as caught:
         quiet(objective=params, directions={"size": "maximize"}, limits={"params": 10}, run=tmp_path / "run")
     message = str(caught.value)
@@ -104,8 +109,11 @@ class Killed(BaseException):
 def test_a_trial_whose_files_are_whole_but_that_was_not_told_is_told_and_not_repeated(tmp_path, monkeypatch):
     (tmp_path / "log").mkdir()
     options = {
-        "objective": logged(tmp_path / "log"), "directions": {"size": "minimize"}, "trials": 3, "run": tmp_path / "run",
-    }  # fmt: skip
+        "objective": logged(tmp_path / "log"),
+        "directions": {"size": "minimize"},
+        "trials": 3,
+        "run": tmp_path / "run",
+    }
 
     def killed(*arguments):
         raise Killed
@@ -132,6 +140,7 @@ from pathlib import Path
 import time
 import blockforge
 from blockforge.study.driver import search
+from blockforge.study.executors import LocalExecutor
 from blockforge.study.space import space_from_yaml
 here = Path({here!r})
 
@@ -146,16 +155,21 @@ with (here / "runs").open("a") as file:
     file.write("run\\n")
 space = space_from_yaml({space!r}, "tiny")
 try:
-    search(space, objective=objective, directions={{"size": "minimize"}}, trials=6, workers=2, run=here / "run")
+    options = dict(trials=6, workers={workers}, run=here / "run")
+    search(space, objective=objective, directions={{"size": "minimize"}}, **options)
 except KeyboardInterrupt:
     sys.exit(130)
 """
 
 
-def script(tmp_path, sleep):
+def script(tmp_path, sleep, workers):
     file = tmp_path / "script.py"
-    file.write_text(SCRIPT.format(path=sys.path, here=str(tmp_path), space=TINY, sleep=sleep))
-    return subprocess.Popen([sys.executable, str(file)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    file.write_text(
+        SCRIPT.format(path=sys.path, here=str(tmp_path), space=TINY, sleep=sleep, workers=workers)
+    )
+    return subprocess.Popen(
+        [sys.executable, str(file)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def finished(tmp_path):
@@ -169,21 +183,14 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_search_that_is_killed_or_interrupted_goes_on_where_it_was(tmp_path, how):
-    with script(tmp_path, sleep=0.5) as process:
+def test_a_search_that_is_killed_goes_on_and_neither_loses_nor_repeats_a_finished_trial(tmp_path):
+    with script(tmp_path, sleep=0.5, workers=2) as process:
         wait_for(lambda: len(finished(tmp_path)) >= 2)
-        os.kill(process.pid, how)
-        said = process.communicate()[1]
+        process.kill()
+        process.communicate()
     before = finished(tmp_path)
     assert 2 <= len(before) < 6
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert said.splitlines()[-1] == (
-            f"stopped: {len(before)} of 6 trials are done and kept in {tmp_path / 'run'}; the same command goes on"
-        )
-        assert "Traceback" not in said
-    with script(tmp_path, sleep=0.0) as process:
+    with script(tmp_path, sleep=0.0, workers=1) as process:
         said = process.communicate()[1]
     assert process.returncode == 0, said
     after = finished(tmp_path)
@@ -197,6 +204,20 @@ def test_a_search_that_is_killed_or_interrupted_goes_on_where_it_was(tmp_path, h
     states = Counter(trial.state.name for trial in study_of(tmp_path / "run"))
     assert (states["COMPLETE"], states["RUNNING"]) == (6, 0)
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
+
+
+def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(tmp_path):
+    with script(tmp_path, sleep=0.5, workers=1) as process:
+        wait_for(lambda: len(finished(tmp_path)) >= 1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    done = len(finished(tmp_path))
+    assert 1 <= done < 6
+    assert said.splitlines()[-1] == (
+        f"stopped: {done} of 6 trials are done and kept in {tmp_path / 'run'}; the same command goes on"
+    )
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -224,12 +245,13 @@ def test_a_search_that_is_killed_or_interrupted_goes_on_where_it_was(tmp_path, h
         ),
         (
             {"space": tiny_space(TINY.replace("data: digits", ""))},
-            "search: the space 'tiny' names no data, and there is no objective; give data (digits) or an objective",
+            "search: the space 'tiny' names no data, and there is no objective; "
+            "give data (digits) or an objective",
         ),
         (
             {"space": tiny_space(TINY.replace("epochs: 1", "epoch: 1"))},
-            "train: no setting 'epoch'; did you mean 'epochs'? there are epochs, batch, lr, weight_decay, warmup, "
-            "label_smoothing, shift, flip",
+            "train: no setting 'epoch'; did you mean 'epochs'? "
+            "there are epochs, batch, lr, weight_decay, warmup, label_smoothing, shift, flip",
         ),
     ],
 )

@@ -72,7 +72,7 @@ def test_jobs_are_shared_out_and_reports_come_as_they_are_made(executor):
     assert 1 <= len({outcome.metrics["pid"] for outcome in found}) <= 2
     assert os.getpid() not in {outcome.metrics["pid"] for outcome in found}
     assert {outcome.metrics["threads"] for outcome in found} == {1}
-    assert [event for event in events if isinstance(event, Started)][0].device == "cpu"
+    assert next(event for event in events if isinstance(event, Started)).device == "cpu"
     reported = {event.number: event.metrics for event in events if isinstance(event, Reported)}
     assert reported == {n: {"step": 1, "order": 10.0 + n} for n in range(4)}
     assert executor.free() == 2
@@ -137,7 +137,7 @@ from pathlib import Path
 from blockforge.study.executors import LocalExecutor
 from blockforge.study.jobs import Job
 from tests.test_executors import YAML, setup, sleepy
-executor = LocalExecutor(2, setup(objective=sleepy()), Path(sys.argv[1]) / "workers.log")
+executor = LocalExecutor(1, setup(objective=sleepy()), Path(sys.argv[1]) / "workers.log")
 executor.start()
 ready = 0
 while ready < 2:
@@ -167,8 +167,8 @@ def test_workers_end_when_their_driver_is_killed(tmp_path):
         text=True,
     )
     with driver:
-        workers = [int(word) for word in driver.stdout.readline().split()]  # and the child of one of them
-        assert len(workers) == 3
+        workers = [int(word) for word in driver.stdout.readline().split()]  # one, and its child
+        assert len(workers) == 2
         assert all(alive(pid) for pid in workers)
         driver.kill()
     deadline = time.monotonic() + 20

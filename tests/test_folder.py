@@ -17,6 +17,7 @@ KEYS = ("space", "digest", "limits", "seed")
 def begun(path):
     with Folder(path).claim(SETTINGS, KEYS):
         write_json(path / "run.json", SETTINGS)
+        Folder(path).begin(0, "")
     return path
 
 
@@ -39,7 +40,11 @@ def test_a_trial_has_ended_when_its_metrics_are_there(tmp_path):
     folder.finish(17, {"trial": 17}, b"weights")
     assert records(tmp_path) == {tmp_path / "trials" / "0017": {"trial": 17}}
     assert (tmp_path / "trials/0017/weights.safetensors").read_bytes() == b"weights"
-    assert sorted(os.listdir(tmp_path / "trials/0017")) == ["metrics.json", "network.yaml", "weights.safetensors"]
+    assert sorted(os.listdir(tmp_path / "trials/0017")) == [
+        "metrics.json",
+        "network.yaml",
+        "weights.safetensors",
+    ]
 
 
 def test_records_are_in_the_order_of_their_numbers_beyond_four_digits(tmp_path):
@@ -73,6 +78,13 @@ def test_a_folder_of_another_search(tmp_path, changed, message):
     assert json.loads((path / "run.json").read_text()) == SETTINGS
 
 
+def test_a_search_that_ended_before_its_first_trial_may_be_mended(tmp_path):
+    write_json(tmp_path / "run.json", SETTINGS)
+    write(tmp_path / "study.db", "of the first try")
+    with Folder(tmp_path).claim({**SETTINGS, "digest": "2"}, KEYS):
+        assert not (tmp_path / "study.db").exists()
+
+
 def test_two_drivers_in_one_folder(tmp_path):
     with (
         Folder(tmp_path).claim(SETTINGS, KEYS),
@@ -99,7 +111,10 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BlockforgeError) as caught, Folder(tmp_path / "file" / "run").claim(SETTINGS, KEYS):
         pass
-    assert str(caught.value) == f"{tmp_path / 'file' / 'run'}: can't be written: Not a directory; give another --run"
+    assert (
+        str(caught.value)
+        == f"{tmp_path / 'file' / 'run'}: can't be written: Not a directory; give another --run"
+    )
 
 
 def test_a_file_that_is_no_json(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,10 @@ from blockforge.study.objectives import Objective
 from blockforge.study.progress import Display, Plain, Silent, State, clock, make_progress, trial_line
 from blockforge.study.run import Trial
 
-OBJECTIVES = (Objective("macs", "minimize", "MACs", lambda network: 1.0), Objective("accuracy", "maximize", "%"))
+OBJECTIVES = (
+    Objective("macs", "minimize", "MACs", lambda network: 1.0),
+    Objective("accuracy", "maximize", "%"),
+)
 RECORD = {"trial": 9, "state": "complete", "values": {"macs": 1234567, "accuracy": 0.97222}, "seconds": 3.14}
 FAILURE = {"kind": "out of memory", "reason": "MemoryError: 3 GB", "traceback": ""}
 
@@ -24,7 +26,12 @@ def state(**changes):
 
 def test_a_line_for_each_trial_on_standard_error(capsys):
     now = state(
-        done=7, failed=1, front=3, best=0.9806, done_before=3, running={4: {}, 5: {}}, began=time.monotonic() - 40
+        done=7,
+        failed=1,
+        front=3,
+        best=0.9806,
+        running={4: {}, 5: {}},
+        took=[20.0, 22.5],
     )
     Plain().ended(now, Trial(Path(), RECORD))
     out, err = capsys.readouterr()
@@ -53,7 +60,14 @@ def test_the_display_on_a_terminal_has_the_state_and_the_running_trials():
     with console.file:
         console.print(display._draw())
         text = console.export_text()
-    for part in ("digits", "7/24", "on 2 x cpu", now.summary(), "not trained: 2 trained already", "trial 8  step 3"):
+    for part in (
+        "digits",
+        "7/24",
+        "on 2 x cpu",
+        now.summary(),
+        "not trained: 2 trained already",
+        "trial 8  step 3",
+    ):
         assert part in text
 
 
@@ -76,6 +90,8 @@ def test_no_progress_shows_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (42.4, "0:42"), (725, "12:05"), (10_800, "3:00:00")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (42.4, "0:42"), (725, "12:05"), (10_800, "3:00:00")]
+)
 def test_clock(seconds, text):
     assert clock(seconds) == text

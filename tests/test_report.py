@@ -30,13 +30,17 @@ def made_up(path, *names):
             "seconds": 1.5,
         }
         trials.append(Trial(path, record, {"test_accuracy": row[0] - 0.01} if number != 3 else {}))
-    trials.insert(1, Trial(path, {"trial": 1, "state": "failed", "failure": {"kind": "error", "reason": "no"}}))
+    trials.insert(
+        1, Trial(path, {"trial": 1, "state": "failed", "failure": {"kind": "error", "reason": "no"}})
+    )
     settings = {"space": "digits", "objectives": {name: WAYS[name] for name in names}, "units": UNITS}
     return Run(path, settings, tuple(trials))
 
 
 def test_the_front_as_a_table(tmp_path):
-    assert front_text(made_up(tmp_path, "accuracy", "macs"), chosen=True) == """\
+    assert (
+        front_text(made_up(tmp_path, "accuracy", "macs"), chosen=True)
+        == """\
 Front of digits: 2 of 4 trials, 1 of which failed.
 
 | trial | accuracy | test accuracy |   macs |  params | choices                               |
@@ -47,6 +51,7 @@ Front of digits: 2 of 4 trials, 1 of which failed.
 Selected by accuracy (maximize), macs (minimize). \
 Test accuracy is of a split that the search never saw. \
 MACs are multiply-accumulates of convolutions and linear layers, at batch 1."""
+    )
 
 
 def test_the_table_without_choices_and_with_other_objectives(tmp_path):

@@ -25,7 +25,7 @@ def tiny_space(text: str = TINY) -> Space:
     return space_from_yaml(text, "tiny")
 
 
-def params(network, module, report):  # noqa: ANN001, ANN201
+def params(network, module, report):
     """An objective that trains nothing: the number of parameters that the module really has."""
     value = sum(parameter.numel() for parameter in module.parameters())
     report(1, half=value / 2)
@@ -33,18 +33,18 @@ def params(network, module, report):  # noqa: ANN001, ANN201
     return value
 
 
-def picky(network, module, report):  # noqa: ANN001, ANN201, ARG001
+def picky(network, module, report):
     """An objective that fails for some depths, in several ways."""
     depth = len(module.layer4)
     if depth == 1:
         raise ValueError("depth 1\nis not for me")
-    return float("nan") if depth == 2 else {"value": depth, "extra": 7}  # noqa: PLR2004
+    return float("nan") if depth == 2 else {"value": depth, "extra": 7}
 
 
-def logged(folder: Path):  # noqa: ANN201
+def logged(folder: Path):
     """An objective that notes each of its calls in a folder, and takes a while."""
 
-    def objective(network, module, report):  # noqa: ANN001, ANN202, ARG001
+    def objective(network, module, report):
         file = folder / f"{network.hash}-{time.time_ns()}"
         file.write_text(str(os.getpid()))
         time.sleep(0.3)

@@ -1,8 +1,8 @@
 """Which expansions share a class, what varies between its uses, and under which names.
 
-Two expansions of a block share a class if their ops, names, wiring and what works in place agree. Whatever differs
-in value is an argument: named by the block's field that has these values in every use, else by the input's channels,
-else by the op's own argument. A class with a final add and one without are one class with `skip`.
+Two expansions of a block share a class if their ops, names, wiring and what works in place agree. Whatever
+differs in value is an argument: named by the block's field that has these values in every use, else by the
+input's channels, else by the op's own argument. A class with a final add and one without are one with `skip`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _NO_DEFAULT = Code("<required>")
 
 
 def plan_classes(root: Unit, taken: Iterable[str] = ()) -> dict[int, Plan]:
-    """The class of each block unit, by the unit's id; the plans come innermost first. No class is named as in `taken`."""
+    """The class of each block unit by the unit's id, innermost first; no class is named as in `taken`."""
     plans: dict[int, Plan] = {}
     by_height: dict[int, list[Unit]] = {}
     for unit in root.walk():
@@ -104,7 +104,9 @@ def _block(unit: Unit) -> Block:
 
 
 def _height(unit: Unit) -> int:
-    return max((_height(item.unit) + (item.unit.kind == "block") for item in unit.items if item.unit), default=0)
+    return max(
+        (_height(item.unit) + (item.unit.kind == "block") for item in unit.items if item.unit), default=0
+    )
 
 
 # -- structure
@@ -159,7 +161,7 @@ def _merged(groups: dict[Any, list[Unit]], plans: dict[int, Plan]) -> list[Plan]
 
 def _without_add(unit: Unit) -> Unit | None:
     """The unit without its final add of its own input, if it ends with one that isn't in place."""
-    if len(unit.items) < 2 or not unit.inputs:  # noqa: PLR2004 (the add and what it adds)
+    if len(unit.items) < 2 or not unit.inputs:
         return None
     *rest, last = unit.items
     if not (last.node and isinstance(last.node.op, Add)) or last.in_place is not None:
@@ -173,7 +175,9 @@ def _without_add(unit: Unit) -> Unit | None:
 # -- arguments
 
 
-def slots(unit: Unit, plans: dict[int, Plan], path: tuple[int, ...] = ()) -> Iterator[tuple[Slot, Argument, Item]]:
+def slots(
+    unit: Unit, plans: dict[int, Plan], path: tuple[int, ...] = ()
+) -> Iterator[tuple[Slot, Argument, Item]]:
     """Every value of a unit's calls; chains are entered, classes are not."""
     for index, item in enumerate(unit.items):
         here = (*path, index)
@@ -255,13 +259,18 @@ class _Chooser:
                     taken.add(name)
                     self.plan.locals.append((name, text))
                     known[text] = name
-                text = known[text]
-            self.plan.texts[slot] = text
+                self.plan.texts[slot] = known[text]
+            else:
+                self.plan.texts[slot] = text
         order = [self.input_name, *self.fields]
         self.plan.parameters = sorted(
             self.parameters.values(),
             # A call gives the positional ones first, so the signature has them first.
-            key=lambda p: (p.has_default, not p.positional, order.index(p.name) if p.name in order else len(order)),
+            key=lambda p: (
+                p.has_default,
+                not p.positional,
+                order.index(p.name) if p.name in order else len(order),
+            ),
         )
 
     def _expression(self, slot: Slot, vector: tuple[Any, ...]) -> str:
@@ -327,8 +336,11 @@ class _Chooser:
         place = re.sub(r"\W", "_", "_".join(item.attr)).strip("_")
         candidates = [name, f"{place}_{name}" if place and not place[0].isdigit() else f"{name}2"]
         candidates += [f"{name}{i}" for i in range(3, 1000)]
-        name = next(n for n in candidates if n not in self.parameters and n not in self.fields and is_variable(n))
-        has_default = argument.default is not None and argument.default is not _NO_DEFAULT and not argument.positional
+        taken = {*self.parameters, *self.fields, self.input_name}
+        name = next(n for n in candidates if n not in taken and is_variable(n))
+        has_default = (
+            argument.default is not None and argument.default is not _NO_DEFAULT and not argument.positional
+        )
         return self._use(name, vector, argument.default, has_default)
 
 
@@ -337,7 +349,11 @@ def _input_shape(unit: Unit) -> tuple[int, ...]:
 
 
 def _spelled(value: Any) -> Any:
-    return Code(f"nn.{ACTIVATIONS[value].__name__}") if isinstance(value, str) and value in ACTIVATIONS else value
+    return (
+        Code(f"nn.{ACTIVATIONS[value].__name__}")
+        if isinstance(value, str) and value in ACTIVATIONS
+        else value
+    )
 
 
 def _typed(vector: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -386,7 +402,11 @@ def _name_classes(plans: list[Plan], taken: set[str]) -> None:
         if len({frozenset(_attrs(plan)) for plan in siblings}) == 1:
             plainest = max(siblings, key=lambda plan: len(plan.units))
         for plan in [plainest, *(plan for plan in siblings if plan is not plainest)]:
-            candidates = [base] if plan is plainest else [_more(base, plan, plainest), _field_name(base, plan, plainest)]
+            candidates = (
+                [base]
+                if plan is plainest
+                else [_more(base, plan, plainest), _field_name(base, plan, plainest)]
+            )
             candidates += [f"{base}{i}" for i in range(2, 1000)]
             plan.name = next(name for name in candidates if name and name not in taken)
             taken.add(plan.name)

@@ -1,7 +1,8 @@
 """When each tensor of a forward is made and freed: the statements of the forward, and the peak of what lives.
 
-A call is nested into the next one only where that holds nothing longer: where the outer op works in place or returns
-a view, or where all that the inner one read is the forward's own argument, which the caller holds anyway.
+A call is nested into the next one only where that holds nothing longer: where the outer op works in place or
+returns a view, or where all that the inner one read is the forward's own argument, which the caller holds
+anyway.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Statement:
 
 @dataclass
 class Body:
-    """A forward: its arguments, its statements, and the variables that it returns at the end (if not directly)."""
+    """A forward: its arguments, its statements, and the variables that it returns if its last one doesn't."""
 
     arguments: list[str]
     statements: list[Statement]
@@ -66,7 +67,11 @@ class _Scheduler:
             self._emit(steps, last=index == len(self.items))
         self._free_only_before_allocations()
         returned = not (self.statements and not self.statements[-1].targets)
-        return Body(self.arguments, self.statements, [self.names[key] for key in self.unit.outputs] if returned else [])
+        return Body(
+            self.arguments,
+            self.statements,
+            [self.names[key] for key in self.unit.outputs] if returned else [],
+        )
 
     def _free_only_before_allocations(self) -> None:
         """Leave out what would be freed when no tensor is made any more."""
@@ -77,7 +82,11 @@ class _Scheduler:
 
     def _nests(self, steps: list[Item], following: Item) -> bool:
         inner = steps[-1]
-        if len(inner.outputs) != 1 or self.left[inner.outputs[0]] != 1 or inner.outputs[0] not in following.inputs:
+        if (
+            len(inner.outputs) != 1
+            or self.left[inner.outputs[0]] != 1
+            or inner.outputs[0] not in following.inputs
+        ):
             return False
         if self._is_augmented(following) or self._is_augmented(inner) or len(steps) >= MAX_NESTED:
             return False
@@ -85,7 +94,9 @@ class _Scheduler:
             return False
         if following.in_place is not None or (following.node and following.node.op.view):
             return True
-        starts = following.unit is not None or (following.node and isinstance(following.node.op, Conv2d | Linear))
+        starts = following.unit is not None or (
+            following.node and isinstance(following.node.op, Conv2d | Linear)
+        )
         own = all(key in self.unit.inputs for key in steps[0].inputs)
         return own and not starts and inner.unit is None and len(following.inputs) == 1
 
@@ -118,7 +129,7 @@ class _Scheduler:
             statement.targets = self._targets(steps[-1], free)
         for key in dying:
             del self.names[key]
-        taken = {name for name in statement.targets}
+        taken = set(statement.targets)
         # A forward's own argument lives on in its caller, so that to free it here would be for nothing.
         held = {name for key, name in zip(self.unit.inputs, self.arguments, strict=True) if key in dying}
         statement.frees = [name for name in free if name not in taken | held]
@@ -150,7 +161,11 @@ class _Scheduler:
 
 def _reads_once(step: Item) -> bool:
     """Whether its code names its operand once; a call nested into `x * sigmoid(x)` would run twice."""
-    return step.is_module or step.node is None or step.node.op.expression(*["_"] * len(step.inputs)).count("_") == 1
+    return (
+        step.is_module
+        or step.node is None
+        or step.node.op.expression(*["_"] * len(step.inputs)).count("_") == 1
+    )
 
 
 def _reuses(step: Item) -> bool:
@@ -159,7 +174,6 @@ def _reuses(step: Item) -> bool:
 
 
 # -- the peak
-
 
 
 def peak_elements(graph: Graph) -> int:
@@ -196,7 +210,9 @@ class _Peak:
             for step in statement.steps:
                 alive = list(variables.values()) + [self.storage[key] for key in step.inputs]
                 self._step(step, alive)
-            for name, key in zip(statement.targets, statement.steps[-1].outputs, strict=bool(statement.targets)):
+            for name, key in zip(
+                statement.targets, statement.steps[-1].outputs, strict=bool(statement.targets)
+            ):
                 variables[name] = self.storage[key]
             for name in statement.frees:
                 variables.pop(name, None)

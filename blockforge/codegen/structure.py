@@ -1,7 +1,8 @@
-"""Which scopes of a graph become classes, which become `nn.Sequential`, and what each forward runs in turn."""
+"""Which scopes of a graph become classes, which `nn.Sequential`, and what each forward runs in turn."""
 
 from __future__ import annotations
 
+import itertools
 import keyword
 from collections import Counter
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ class Unit:
 
     @property
     def is_sequential(self) -> bool:
-        """Whether it is an `nn.Sequential`: each step a module, numbered, that reads just the one before it."""
+        """Whether it is an `nn.Sequential`: each step a module, numbered, that reads the one before it."""
         if self.kind == "chain" or not self.items or len(self.inputs) != 1:
             return self.kind == "chain"
         chained = _is_chain(self.items, self.inputs[0]) and self.items[-1].outputs == self.outputs
@@ -118,7 +119,9 @@ class _Structure:
 
     def network(self) -> Unit:
         graph = self.graph
-        unit = Unit("network", tuple((n.index, 0) for n in graph.inputs), tuple(map(key, graph.outputs.values())))
+        unit = Unit(
+            "network", tuple((n.index, 0) for n in graph.inputs), tuple(map(key, graph.outputs.values()))
+        )
         unit.items = self.steps(0, len(graph.nodes), "", None)
         return unit
 
@@ -163,7 +166,7 @@ class _Structure:
 
     def _in_place(self, node: Node) -> int | None:
         """The operand that an op may write over: made here, read by nobody else, and kept by nobody."""
-        if not node.op.in_place or len(node.inputs) > 2:  # noqa: PLR2004 (a longer sum would change its order)
+        if not node.op.in_place or len(node.inputs) > 2:
             return None
         for position, value in enumerate(node.inputs):
             maker = value.node
@@ -180,17 +183,19 @@ class _Structure:
         return None
 
     def _chains(self, items: list[Item]) -> list[Item]:
-        """Put the modules of each scope that form a chain into a unit of their own, outermost scopes first."""
+        """Put the modules of each scope that form a chain into a unit of their own, outer scopes first."""
         scopes = {item.attr[:end] for item in items for end in range(1, len(item.attr))}
         for scope in sorted(scopes, key=len):
             depth = len(scope)
-            members = [i for i, item in enumerate(items) if item.attr[:depth] == scope and len(item.attr) > depth]
+            members = [
+                i for i, item in enumerate(items) if item.attr[:depth] == scope and len(item.attr) > depth
+            ]
             if not members:
                 continue
             first, last = members[0], members[-1]
             run = items[first : last + 1]
             chained = len(run) == len(members) and bool(run[0].inputs) and _is_chain(run, run[0].inputs[0])
-            if not chained or not all(self._only_reads(b, a) for a, b in zip(run, run[1:], strict=False)):
+            if not chained or not all(self._only_reads(b, a) for a, b in itertools.pairwise(run)):
                 continue
             inner = self._chains([_moved(item, depth) for item in run])
             if any(len(item.attr) > 1 for item in inner):
@@ -199,7 +204,7 @@ class _Structure:
             stages = [item.stage for item in run if item.stage]
             stage = min(stages, key=self.graph.stages.index) if stages and self.graph.stages else None
             whole = Item(scope, unit.inputs, unit.outputs, unit=unit, stage=stage)
-            items = items[:first] + [whole] + items[last + 1 :]
+            items = [*items[:first], whole, *items[last + 1 :]]
         return items
 
     def _only_reads(self, reader: Item, maker: Item) -> bool:
@@ -222,7 +227,9 @@ def _is_chain(items: list[Item], value: Key | None) -> bool:
 
 def _readers(graph: Graph) -> dict[Key, list[int]]:
     """The index of each node that reads a value, once for each operand; -1 where it leaves the network."""
-    readers: dict[Key, list[int]] = {(n.index, port): [] for n in graph.nodes for port in range(len(n.shapes))}
+    readers: dict[Key, list[int]] = {
+        (n.index, port): [] for n in graph.nodes for port in range(len(n.shapes))
+    }
     for node in graph.nodes:
         for value in node.inputs:
             readers[key(value)].append(node.index)

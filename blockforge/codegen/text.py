@@ -1,10 +1,12 @@
-"""The text of the generated file: imports, helpers, a class for each block structure, and the network's class."""
+"""The text of the generated file: imports, helpers, a class for each block structure, the network's class."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from blockforge.assembler import assemble
@@ -17,6 +19,8 @@ from blockforge.network import Network, get_network
 from blockforge.ops import Activation
 
 WIDTH = 110
+VARIED = 3  # from so many neighbours on, a varying probability becomes a loop
+_FRACTION = re.compile(r"\d+\.\d+(e-\d+)?")
 Tree = dict[str, Any]
 
 
@@ -29,7 +33,7 @@ def source(network: Network | str) -> str:
 
 
 def source_of(graph: Graph, class_name: str, title: str) -> str:
-    """The source of a graph's module, under a class name; raises `BlockforgeError` where helper classes clash."""
+    """The source of a graph's module under a class name; raises `BlockforgeError` if helpers clash."""
     root = structure(graph)
     helpers = _helpers(graph)
     plans = plan_classes(root, helpers)
@@ -49,7 +53,9 @@ def source_of(graph: Graph, class_name: str, title: str) -> str:
         imports = ["from collections import OrderedDict", "", *imports]
     if "torch." not in text.replace("import torch", ""):
         imports.remove("import torch")
-    return f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
+    return (
+        f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
+    )
 
 
 def _helpers(graph: Graph) -> dict[str, str]:
@@ -60,7 +66,7 @@ def _helpers(graph: Graph) -> dict[str, str]:
         for name in re.findall(r"^class (\w+)", text, re.MULTILINE):
             if helpers.setdefault(name, text) != text:
                 raise BlockforgeError(
-                    f"{node.name}: another op of the network brings a class {name} of its own; rename one of them"
+                    f"{node.name}: another op brings a class {name} of its own; rename one of them"
                 )
     return helpers
 
@@ -133,7 +139,9 @@ class _Writer:
 
     # -- what makes the modules
 
-    def attributes(self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None) -> dict[str, _Call]:
+    def attributes(
+        self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None
+    ) -> dict[str, _Call]:
         """The modules of a class by attribute, in the order of registration."""
         tree: Tree = {}
         for index, item in _registered(unit, order):
@@ -146,10 +154,10 @@ class _Writer:
     def make(self, item: Item, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> _Call:
         """The call that makes a step's module."""
         if item.unit and item.unit.kind == "chain":
-            parts = self.members(item.unit, texts, path)
+            members = self.members(item.unit, texts, path)
             if item.unit.is_numbered:
-                return _Call("nn.Sequential", list(parts), broken=len(parts) > 1)
-            return _Call("nn.Sequential", [_named("OrderedDict", item.unit.names, parts)])
+                return _Call("nn.Sequential", list(members), broken=len(members) > 1)
+            return _Call("nn.Sequential", [_named("OrderedDict", item.unit.names, members)])
         arguments = call_arguments(item, self.plans)
         if item.unit:
             target = self.plans[id(item.unit)].name
@@ -177,16 +185,10 @@ class _Writer:
         folded: list[_Call] = []
         index = 0
         while index < len(made):
-            item = unit.items[index]
-            end = index + 1
-            while item.unit and item.unit.kind == "block" and end < len(made) and made[end].flat() == made[index].flat():
-                end += 1
-            if end - index > 1:
-                folded.append(_Call(f"{made[index].flat()} for _ in range", [str(end - index)], prefix="*["))
-                folded[-1] = _Folded(folded[-1])
-            else:
-                folded.append(made[index])
-            index = end
+            rest = list(takewhile(lambda i: _is_block(unit.items[i]), range(index, len(made))))
+            fold = _fold([made[i] for i in rest])
+            folded.append(fold or made[index])
+            index += fold.count if fold else 1
         return folded
 
     # -- forward
@@ -227,31 +229,76 @@ class _Writer:
                 inner = f"({inner})"
             operands = [inner if name is None else name for name in reads]
             if step.is_module:
-                text = f"{_access(step.attr, tree)}({', '.join(self._called(step, operands))})"
+                text = f"{_access(step.attr, tree)}({', '.join(operands)})"
             elif step.node:
                 text = step.node.op.expression(*operands)
         return text
 
-    @staticmethod
-    def _called(step: Item, operands: list[str]) -> list[str]:
-        return operands
-
 
 class _Folded(_Call):
-    """`*[Bottleneck(256) for _ in range(5)]`."""
+    """`*[Bottleneck(256) for _ in range(5)]`: so many calls in one."""
 
-    def __init__(self, call: _Call) -> None:
-        super().__init__(call.head, call.parts, call.prefix)
+    def __init__(self, call: _Call, loop: str, count: int) -> None:
+        super().__init__(call.head, call.parts)
+        self.loop = loop
+        self.count = count
 
     def flat(self) -> str:
-        return super().flat() + "]"
+        return f"*[{super().flat()} {self.loop}]"
 
     def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
-        return [f"{indent}{before}{self.flat()}{after}"]
+        flat = f"{indent}{before}{self.flat()}{after}"
+        if len(flat) <= WIDTH:
+            return [flat]
+        inner = indent + "    "
+        head, bracket, values = self.loop.partition("(")
+        loop = (
+            [inner + self.loop]
+            if len(inner + self.loop) <= WIDTH or "range" in head
+            else [
+                f"{inner}{head}{bracket}",
+                *filled(values.removesuffix(")").split(", "), inner + "    "),
+                f"{inner})",
+            ]
+        )
+        return [f"{indent}{before}*[", *_Call(self.head, self.parts).lines(inner), *loop, f"{indent}]{after}"]
+
+
+def _is_block(item: Item) -> bool:
+    return item.unit is not None and item.unit.kind == "block"
+
+
+def _fold(calls: list[_Call]) -> _Folded | None:
+    """The first of these calls and those equal to it in one, or that differ in one probability alone."""
+    equal = list(takewhile(lambda call: call.flat() == calls[0].flat(), calls))
+    if len(equal) > 1:
+        return _Folded(equal[0], f"for _ in range({len(equal)})", len(equal))
+    for place, part in enumerate(calls[0].parts if calls else []):
+        name, _, value = str(part).partition("=")
+        varied = list(takewhile(partial(_differs, other=calls[0], place=place), calls))
+        if _FRACTION.fullmatch(value) and len(varied) >= VARIED:
+            parts = [*calls[0].parts]
+            parts[place] = f"{name}={name}"
+            values = ", ".join(str(call.parts[place]).partition("=")[2] for call in varied)
+            return _Folded(_Call(calls[0].head, parts), f"for {name} in ({values})", len(varied))
+    return None
+
+
+def _differs(call: _Call, other: _Call, place: int) -> bool:
+    """Whether two calls are one but for the fraction at this place."""
+    if call.head != other.head or len(call.parts) != len(other.parts):
+        return False
+    name, _, value = str(call.parts[place]).partition("=")
+    rest = [i for i in range(len(call.parts)) if i != place]
+    return (
+        bool(_FRACTION.fullmatch(value))
+        and str(other.parts[place]).startswith(f"{name}=")
+        and all(str(call.parts[i]) == str(other.parts[i]) for i in rest)
+    )
 
 
 def _registered(unit: Unit, order: dict[str, int] | None) -> list[tuple[int, Item]]:
-    """The modules of a class with their steps' indices, in the order of registration: by stage, in file order."""
+    """The modules of a class with their steps' indices, in order of registration: stages in file order."""
     steps = [(index, item) for index, item in enumerate(unit.items) if item.is_module]
     return sorted(steps, key=lambda step: order.get(step[1].stage or "", 0)) if order else steps
 
@@ -286,7 +333,9 @@ def _named(head: str, names: list[str], parts: list[_Call], *, braces: bool = Fa
     if braces or not all(is_attribute(name) for name in names):
         inner = [_prefixed(part, f'"{name}": ') for name, part in zip(names, parts, strict=True)]
         return _Call(head, [_Braces(inner)], broken=False)
-    return _Call(head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True)
+    return _Call(
+        head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True
+    )
 
 
 class _Braces(_Brackets):

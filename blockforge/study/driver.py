@@ -40,7 +40,7 @@ IDENTITY = ("space", "digest", "objectives", "limits", "data", "objective", "sam
 TRIALS = 24
 
 
-def search(  # noqa: PLR0913 (one keyword for each option of the command)
+def search(
     space: str | os.PathLike[str] | Space,
     *,
     objective: Callable[..., Any] | None = None,
@@ -100,7 +100,7 @@ class _Driver:
         self.records = {int(record["trial"]): record for record in records(folder.path).values()}
         self.running: dict[int, Proposal] = {}
         self.state = State(plan.space.name, str(folder.path), plan.trials, plan.workers, plan.objectives)
-        self.state.done = self.state.done_before = len(self.records)
+        self.state.done = len(self.records)
         self._count()
 
     def __enter__(self) -> _Driver:
@@ -110,8 +110,9 @@ class _Driver:
         self.executor.stop()
         if kind is KeyboardInterrupt:
             self.progress.close()
+            done = len(records(self.folder.path))  # the state may be one behind the files
             self.progress.say(
-                f"stopped: {self.state.done} of {self.plan.trials} trials are done and kept in "
+                f"stopped: {done} of {self.plan.trials} trials are done and kept in "
                 f"{self.folder.path}; the same command goes on"
             )
 
@@ -183,6 +184,7 @@ class _Driver:
         self.records[proposal.number] = record
         tell(study, record, self.plan.objectives)
         self.state.done += 1
+        self.state.took.append(record["seconds"])
         self._count()
         self.progress.ended(self.state, Trial(self.folder.trial(proposal.number), record))
 

@@ -100,6 +100,11 @@ class Folder:
             if any(not file.name.startswith(".") for file in self.path.iterdir()):
                 raise BlockforgeError(f"{self.path}: is not empty, and holds no run; give another --run")
             return
+        if not (
+            self.path / "trials"
+        ).exists():  # it ended before its first trial, and what it asked may be mended
+            (self.path / "study.db").unlink(missing_ok=True)
+            return
         before = read_json(self.path / RUN)
         for key in identity:
             old, new = before.get(key), json.loads(json.dumps(settings[key]))

@@ -56,7 +56,9 @@ def resolve(
         raise BlockforgeError("objectives: there are none; name at least one, such as {accuracy: maximize}")
     for name, direction in directions.items():
         if direction not in DIRECTIONS:
-            raise BlockforgeError(f"objectives: {name}: no direction {direction!r}; write maximize or minimize")
+            raise BlockforgeError(
+                f"objectives: {name}: no direction {direction!r}; write maximize or minimize"
+            )
         if name not in known and not own:
             hint = did_you_mean(name, known) or ";"
             raise UnknownName(f"objectives: no objective {name!r}{hint} there are {', '.join(sorted(known))}")

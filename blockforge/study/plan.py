@@ -99,7 +99,7 @@ class Plan:
             )
 
 
-def make_plan(  # noqa: PLR0913 (what `search` takes)
+def make_plan(
     space: str | os.PathLike[str] | Space,
     *,
     objective: Callable[..., Any] | None,
@@ -143,7 +143,9 @@ def make_plan(  # noqa: PLR0913 (what `search` takes)
     )
     bounds = resolve_limits({**space.limits, **(limits or {})}, registry.objectives)
     count = default_workers(device) if workers is None else workers
-    return Plan(space, registry, resolved, bounds, data, objective, trials, count, sampler, seed, device)
+    plan = Plan(space, registry, resolved, bounds, data, objective, trials, count, sampler, seed, device)
+    plan.check_data(space.first())
+    return plan
 
 
 def versions() -> dict[str, str]:
@@ -155,7 +157,7 @@ def versions() -> dict[str, str]:
 
 
 def _pickled(objective: Callable[..., Any]) -> bytes:
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
 
     try:
         pickled: bytes = cloudpickle.dumps(objective)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,8 +33,7 @@ class State:
     device: str = ""
     running: dict[int, dict[str, float]] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
-    began: float = field(default_factory=time.monotonic)
-    done_before: int = 0
+    took: list[float] = field(default_factory=list)  # seconds of the trials that ended in this process
 
     @property
     def learned(self) -> Objective:
@@ -44,9 +42,11 @@ class State:
 
     @property
     def seconds_left(self) -> float | None:
-        """What the rest will take at the pace so far, or None before the first trial ended."""
-        here = self.done - self.done_before
-        return (time.monotonic() - self.began) / here * max(0, self.total - self.done) if here else None
+        """What the rest will take at the pace so far, running ones half done; None before the first ended."""
+        if not self.took:
+            return None
+        rest = max(0.0, self.total - self.done - len(self.running) / 2)
+        return sum(self.took) / len(self.took) * rest / self.workers
 
     def summary(self) -> str:
         """The state in a line, without the count of trials."""

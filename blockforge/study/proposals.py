@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A proposal through the study takes tens of milliseconds, a random draw outside it two.
 ASKS, DRAWS = 10, 2000
-# So many draws within the limits of which none is new: of what the limits allow hardly one in a hundred is left.
+# So many draws within the limits, none of them new: hardly one in a hundred of those allowed is left.
 SAME = 400
 KNOWN, INVALID = "trained already", "invalid"
 

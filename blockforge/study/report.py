@@ -107,7 +107,7 @@ def _draw(axes: Axes, run: Run, vertical: Objective, horizontal: Objective | Non
     if beaten:
         axes.scatter(*_columns(beaten), s=28, color="#9aa5b1", label="beaten")
     axes.scatter(*_columns(best), s=44, color="#d1495b", zorder=3, label="front")
-    if horizontal is not None and len(run.objectives) == 2:  # noqa: PLR2004 (of more, a plane shows no staircase)
+    if horizontal is not None and len(run.objectives) == 2:
         where: Literal["post", "pre"] = "post" if horizontal.direction == "minimize" else "pre"
         axes.step(*_columns(best), where=where, color="#d1495b", linewidth=1.2, alpha=0.6, zorder=2)
     tests = [(point(trial)[0], trial.metrics[TEST.name]) for trial in run.front if TEST.name in trial.metrics]
@@ -133,7 +133,7 @@ def _draw(axes: Axes, run: Run, vertical: Objective, horizontal: Objective | Non
     axes.set_xlabel("trial" if horizontal is None else _label(horizontal))
     if horizontal is not None:
         low, high = min(x for x, _ in beaten + best), max(x for x, _ in beaten + best)
-        if low > 0 and high / low > 20:  # noqa: PLR2004 (a decade and more reads better in logarithms)
+        if low > 0 and high / low > 20:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(_one_two_five())
             axes.xaxis.set_minor_formatter("")

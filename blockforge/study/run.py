@@ -140,7 +140,7 @@ class Run:
         for trial in self.trials:
             if trial.number == number:
                 return trial
-        known = ", ".join(str(trial.number) for trial in self.trials[:8]) + (", ..." if len(self) > 8 else "")  # noqa: PLR2004
+        known = ", ".join(str(trial.number) for trial in self.trials[:8]) + (", ..." if len(self) > 8 else "")
         raise UnknownName(f"{self.path}: no trial {number}; there are {known or 'none'}")
 
     def __repr__(self) -> str:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from blockforge.block import STAGE_KEYS, any_values
 from blockforge.documents import Entry, Flat, entries, find, flatten, is_hole
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.files import dump_yaml, parse_yaml
-from blockforge.network import MAX_DEPTH, Network, make
+from blockforge.network import Network, make
 from blockforge.paths import Keys, Plain, show, with_block
 from blockforge.registry import Registry, get_registry
 
@@ -65,13 +65,17 @@ class Space:
     def digest(self) -> str:
         """What identifies the space: a hash of its flat document and objectives, limits, data and training."""
         flat = {key: value for key, value in self.flat.items() if key not in ("name", "about", "paper")}
-        whole = [flat, dict(self.objectives), dict(self.limits), self.data, dict(self.train)]
+        # The order of stages and of objectives says something, that of other keys nothing.
+        flat["stages"] = list(self.flat.get("stages", {}).items())
+        whole = [flat, list(self.objectives.items()), dict(self.limits), self.data, dict(self.train)]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def holes(self) -> tuple[Hole, ...]:
-        """All holes, conditional ones included, in the order in which they stand."""
-        return tuple({hole.parameter: hole for hole in self._walk_holes()}.values())
+        """All holes, conditional ones included, in the order in which a draw comes to them."""
+        explorer = _Explorer(self, {})
+        explorer.visit_all()
+        return tuple(explorer.found.values())
 
     def to_yaml(self) -> str:
         """The space as one YAML document that stands alone."""
@@ -94,73 +98,44 @@ class Space:
         """The candidate of every hole's first option."""
         return self.draw(lambda hole: hole.first)
 
-    def _walk_holes(self) -> Iterator[Hole]:
-        for key, value in self.flat.items():
-            if key != "stages":
-                yield from self._holes_in((key,), value, None)
-        for name, stage in self.flat.get("stages", {}).items():
-            block = stage.get("block")
-            yield from self._holes_in(("stages", name, "block"), block, None)
-            blocks = _block_names(block)
-            for key, value in stage.items():
-                if key != "block" and any(_takes(self.registry, b, key) for b in blocks):
-                    yield from self._holes_in(("stages", name, key), value, blocks)
-
-    def _holes_in(self, keys: Keys, value: Any, blocks: list[str] | None) -> Iterator[Hole]:
-        if is_hole(value):
-            hole = self.hole(keys, value, next((b for b in blocks or [] if _takes(self.registry, b, str(keys[2]))), None))
-            yield hole
-            for option in hole.options:
-                yield from self._holes_in(keys, option, [option["block"]] if _is_block(option) else blocks)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                yield from self._holes_in((*keys, key), item, blocks)
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from self._holes_in((*keys, index), item, blocks)
-
     def hole(self, keys: Keys, value: Any, block: str | None = None) -> Hole:
-        """The hole at a place of the document; `block` is the block whose field it fills; raises `InvalidNetwork`."""
+        """The hole at a place of the document; `block` is the block whose field it fills; raises `BlockforgeError`."""
         kind, given, label = _parts(value)
         parameter = f"label:{label}" if label else show(keys)
-
-        def refuse(message: str) -> InvalidNetwork:
-            problems = Flat(marks=dict(self.marks))
-            problems.mistake(keys, message)
-            return InvalidNetwork(problems.mistakes)
-
         if kind is None:
-            raise refuse(
+            raise BlockforgeError(
                 f"{value} must have one of `choice`, `range` and `any`, and at most a `label` beside it; write {{choice: [1, 2]}}"
             )
         if kind == "any":
             given = self._any(keys, block)
             if given is None:
-                raise refuse(
-                    f"`any` needs bounds, but {show(keys)} has none; write {{choice: [...]}} or {{range: [low, high]}}"
+                raise BlockforgeError(
+                    "`any` needs bounds, but there are none; write {choice: [...]} or {range: [low, high]}"
                 )
             if isinstance(given, range):
                 return Hole(parameter, low=given.start, high=given.stop - 1, step=1)
             kind = "choice"
         if kind == "choice":
             if not isinstance(given, list | tuple) or not given:
-                raise refuse(f"a choice needs a list with at least one value, but is {given!r}; name what to choose from")
+                raise BlockforgeError(f"a choice needs a list with at least one value, but is {given!r}; name what to choose from")
             labels = tuple(_label(option) for option in given)
             if len(set(map(repr, labels))) < len(labels):
-                raise refuse(f"a choice holds the same value twice: {', '.join(map(str, labels))}; remove one")
+                raise BlockforgeError(f"a choice holds the same value twice: {', '.join(map(str, labels))}; remove one")
             return Hole(parameter, labels, tuple(given))
         numbers = isinstance(given, list) and len(given) in (2, 3) and all(type(n) in (int, float) for n in given)
         if not numbers:
-            raise refuse(f"a range is [low, high] or [low, high, step], but is {given!r}; write {{range: [1, 3]}}")
+            raise BlockforgeError(f"a range is [low, high] or [low, high, step], but is {given!r}; write {{range: [1, 3]}}")
         low, high, step = (*given, 1)[:3]
+        if len(given) == 2 and not (type(low) is type(high) is int):  # noqa: PLR2004 (low, high)
+            raise BlockforgeError(
+                f"a range of fractions needs a step, but is {given!r}; write {{range: [{low}, {high}, STEP]}}"
+            )
         if not (low <= high and step > 0):
-            raise refuse(f"a range needs low <= high and a step above 0, but has low={low}, high={high}, step={step}")
+            raise BlockforgeError(f"a range needs low <= high and a step above 0, but has low={low}, high={high}, step={step}")
         return Hole(parameter, low=low, high=high, step=step)
 
     def _any(self, keys: Keys, block: str | None) -> Any:
-        if keys[0] == "stages" and keys[2:] == ("depth",):
-            return None
-        if keys[0] != "stages" or block is None or len(keys) < 3:  # noqa: PLR2004 (stages, name, field)
+        if block is None:
             return None
         cls = self.registry.block(block)
         name = str(keys[-1])
@@ -179,16 +154,20 @@ class _Filler:
         flat = {key: self.fill((key,), value) for key, value in self.space.flat.items() if key != "stages"}
         stages: Plain = {}
         for name, stage in self.space.flat.get("stages", {}).items():
-            if "block" in stage:
-                block = self.choice(("stages", name, "block"), stage["block"], None)
-                if isinstance(block, dict):
-                    rest = {key: value for key, value in stage.items() if key != "block"}
-                    stage, _ = with_block({"block": "", **rest}, block, self.space.registry.block)  # noqa: PLW2901
-                elif is_hole(stage["block"]):
-                    stage, _ = with_block(stage, block, self.space.registry.block)  # noqa: PLW2901
+            stage = self.with_block_drawn(name, stage)  # noqa: PLW2901
             kind = stage.get("block") if isinstance(stage.get("block"), str) else None
-            stages[name] = {key: self.fill(("stages", name, key), value, kind) for key, value in stage.items()}
+            stages[name] = {
+                key: self.fill(("stages", name, key), value, None if key in STAGE_KEYS else kind)
+                for key, value in stage.items()
+            }
         return {**flat, "stages": stages}
+
+    def with_block_drawn(self, name: str, stage: Plain) -> Plain:
+        """A stage with its block drawn: what the option says of its fields counts, what the block lacks is dropped."""
+        if not is_hole(stage.get("block")):
+            return stage
+        block = self.choice(("stages", name, "block"), stage["block"], None)
+        return with_block(stage, block, self.space.registry.block)[0]
 
     def choice(self, keys: Keys, value: Any, block: str | None) -> Any:
         """The value drawn for a hole, its own holes not yet filled; any other value as it is."""
@@ -230,66 +209,113 @@ def space_from_entry(entry: Entry, registry: Registry) -> Space:
     flat = flatten(entry, registry, space=True)
     raw = entry.raw if isinstance(entry.raw, dict) else {}
     objectives = _mapping(flat, raw, "objectives")
+    limits = _mapping(flat, raw, "limits")
+    train = _mapping(flat, raw, "train")
+    for kind, mapping in (("objectives", objectives), ("limits", limits)):
+        flat.marks.update({(kind, name): entry.where((kind, name)) for name in mapping})
     for name, direction in objectives.items():
         if direction not in DIRECTIONS:
             flat.mistake(("objectives", name), f"must be minimize or maximize, but is {direction!r}")
-    limits = _mapping(flat, raw, "limits")
+        if name != "value":  # the only one of a user's own objective that has no name
+            _look_up(flat, ("objectives", name), registry.objective, name)
     for name, limit in limits.items():
         if type(limit) not in (int, float):
             flat.mistake(("limits", name), f"must be a number, but is {limit!r}")
-    for kind, names, look_up in (
-        ("objectives", [n for n in objectives if n != "value"], registry.objective),
-        ("limits", list(limits), registry.objective),
-        ("data", [raw["data"]] if isinstance(raw.get("data"), str) else [], registry.dataset),
-    ):
-        for name in names:
-            try:
-                look_up(name)
-            except BlockforgeError as error:
-                flat.marks.setdefault((kind, name), entry.where((kind, name)))
-                flat.mistake((kind,), str(error))
-    space = Space(
-        entry.name, flat.value, raw, objectives, limits, raw.get("data"), _mapping(flat, raw, "train"), registry, flat.marks
-    )
+        _look_up(flat, ("limits", name), registry.objective, name)
+    data = raw.get("data")
+    if data is not None and not isinstance(data, str):
+        flat.mistake(("data",), f"must be a data set's name, but is {data!r}")
+    elif data is not None:
+        _look_up(flat, ("data",), registry.dataset, data)
+    space = Space(entry.name, flat.value, raw, objectives, limits, data, train, registry, flat.marks)
     _try_out(space, flat)
     if flat.mistakes:
         raise InvalidNetwork(flat.mistakes)
     return space
 
 
-def _try_out(space: Space, flat: Flat) -> None:
-    """Draw each option of each hole once, the others at their first, so that mistakes show before the search."""
+def _look_up(flat: Flat, keys: Keys, look_up: Callable[[str], Any], name: str) -> None:
     try:
-        holes = space.holes
-    except InvalidNetwork as error:
-        flat.mistakes.extend(error.mistakes)
-        return
+        look_up(name)
     except BlockforgeError as error:
-        flat.mistakes.append(f"{flat.where(())}: {error}")
-        return
-    if not holes:
-        flat.mistake((), "a space without holes is a network; put {choice: [...]} or {range: [low, high]} somewhere")
-        return
-    trials: list[tuple[Hole | None, float]] = [(None, 0)]
-    for hole in holes:
-        values = range(len(hole.labels)) if hole.labels is not None else (hole.low, hole.high)
-        trials += [(hole, value) for value in values]
-    seen: set[str] = set(flat.mistakes)
-    for hole, value in trials:
-        def choose(asked: Hole, hole: Hole | None = hole, value: float = value) -> float:
-            return value if hole and asked.parameter == hole.parameter else asked.first
+        # The message begins with the name, which the place ends with, unless the place is `data`.
+        flat.mistake(keys, str(error).removeprefix(f"{name}: ") if keys[-1] == name else str(error))
 
+
+class _Explorer(_Filler):
+    """Fills a space's document once for each option of each hole, and notes what is wrong with the holes."""
+
+    def __init__(self, space: Space, marks: Mapping[Keys, str]) -> None:
+        super().__init__(space, lambda hole: self.forced.get(hole.parameter, hole.first))
+        self.found: dict[str, Hole] = {}
+        self.problems = Flat(marks=dict(marks))
+        self.forced: dict[str, float] = {}
+        self.fresh: list[Hole] = []
+
+    def visit_all(self, visit: Callable[[Plain, _Explorer], None] | None = None) -> None:
+        """Fill with each option once, the others at their first; what only an option brings follows it."""
+        waiting: list[dict[str, float]] = [{}]
+        while waiting:
+            self.forced, self.labelled, self.fresh = waiting.pop(0), {}, []
+            self.problems.muted.clear()
+            document = self.document()
+            if visit:
+                visit(document, self)
+            for hole in self.fresh:
+                values = range(len(hole.labels)) if hole.labels is not None else (hole.low, hole.high)
+                waiting += [self.forced | {hole.parameter: value} for value in values if value != hole.first]
+
+    def choice(self, keys: Keys, value: Any, block: str | None) -> Any:
+        if not is_hole(value):
+            return value
         try:
-            problems = Flat(_Filler(space, choose).document(), dict(flat.marks))
-            make(problems, {}, space.registry, space.name)
-        except InvalidNetwork as error:
-            flat.mistakes.extend(mistake for mistake in error.mistakes if mistake not in seen)
-            seen.update(error.mistakes)
+            hole = self.space.hole(keys, value, block)
+            if self.found.get(hole.parameter, hole) != hole:
+                raise BlockforgeError(
+                    f"two holes share the parameter {hole.parameter}, but not what they choose from; "
+                    "give each a label of its own"
+                )
         except BlockforgeError as error:
-            message = f"{flat.where(())}: {error}"
-            if message not in seen:
-                flat.mistakes.append(message)
-                seen.add(message)
+            self._note(keys, error)
+            return None
+        if hole.parameter not in self.found:
+            self.found[hole.parameter] = hole
+            self.fresh.append(hole)
+        return super().choice(keys, value, block)
+
+    def with_block_drawn(self, name: str, stage: Plain) -> Plain:
+        keys: Keys = ("stages", name, "block")
+        try:
+            drawn = super().with_block_drawn(name, stage)
+        except BlockforgeError as error:
+            self._note(keys, error)
+            return {key: value for key, value in stage.items() if key in STAGE_KEYS and key != "block"}
+        if is_hole(stage.get("block")):  # what an option says was said where the choice stands
+            own = {key: self.problems.where(keys) for key in drawn if drawn[key] is not stage.get(key)}
+            self.problems.marks.update({("stages", name, key): where for key, where in own.items()})
+        return drawn
+
+    def _note(self, keys: Keys, error: BlockforgeError) -> None:
+        self.problems.mistake(keys, str(error))
+        self.problems.muted.add(keys[:2] if keys[-1] == "block" else keys)
+
+
+def _try_out(space: Space, flat: Flat) -> None:
+    """Make each option of each hole once, so that mistakes show before the search."""
+
+    def visit(document: Plain, explorer: _Explorer) -> None:
+        found = explorer.problems
+        problems = Flat(document, found.marks, found.mistakes, muted=found.muted)
+        with suppress(InvalidNetwork):  # its mistakes are noted
+            make(problems, {}, space.registry, space.name)
+
+    explorer = _Explorer(space, flat.marks)
+    explorer.visit_all(visit)
+    flat.mistakes = list(dict.fromkeys(flat.mistakes + explorer.problems.mistakes))
+    if not explorer.found and not flat.mistakes:
+        flat.mistake(
+            (), "a space without holes is a network; put {choice: [...]} or {range: [low, high]} somewhere"
+        )
 
 
 def _mapping(flat: Flat, raw: Plain, key: str) -> Plain:
@@ -328,15 +354,4 @@ def _is_block(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("block"), str)
 
 
-def _block_names(block: Any) -> list[str]:
-    if isinstance(block, str):
-        return [block]
-    options = block.get("choice", []) if isinstance(block, dict) else []
-    return [option["block"] if _is_block(option) else option for option in options]
-
-
-def _takes(registry: Registry, block: str, key: str) -> bool:
-    return key in STAGE_KEYS or key in registry.block(block).model_fields
-
-
-__all__ = ["DIRECTIONS", "MAX_DEPTH", "Hole", "Path", "Space", "load_space", "space_from_entry", "space_from_yaml"]
+__all__ = ["DIRECTIONS", "Hole", "Space", "load_space", "space_from_entry", "space_from_yaml"]

@@ -1,0 +1,33 @@
+"""The texts of the command line as values: `layer3.depth=23`, `3,224,224`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from blockforge.errors import BlockforgeError
+
+
+def edits_of(
+    texts: tuple[str, ...], option: str = "--set", how: str = "PATH=VALUE, as in layer3.depth=23"
+) -> dict[str, Any]:
+    """The values by path; what stands behind the `=` is YAML. Raises `BlockforgeError`."""
+    from blockforge.files import parse_value  # only commands that take values need it
+
+    edits: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise BlockforgeError(f"{option} {text}: must be {how}")
+        try:
+            edits[path.strip()] = parse_value(value)
+        except BlockforgeError as error:
+            raise BlockforgeError(f"{option} {path.strip()}: {error}") from None
+    return edits
+
+
+def shape_of(text: str) -> list[int]:
+    """`3,224,224` as (C, H, W), and `400` as (C,); raises `BlockforgeError`."""
+    if not re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", text, re.ASCII):
+        raise BlockforgeError(f"--input {text}: must be whole numbers C,H,W, as in 3,224,224")
+    return [int(part) for part in text.split(",")]
