@@ -74,3 +74,25 @@ def stage_of(node: Node) -> str:
     while expansion and expansion.parent:
         expansion = expansion.parent
     return (expansion.stage if expansion else None) or ""
+
+
+def unsettle(module: nn.Module) -> None:
+    """Give every normalisation statistics and weights that show in the output."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias)
+
+
+def backward(output: torch.Tensor) -> None:
+    """Gradients of a loss that weighs each element of the output differently."""
+    (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+
+
+def same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    """Whether two tensors are equal to the bit; what isn't a number is equal to its like."""
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

@@ -51,12 +51,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
     """A fresh environment that sees the packages of this one, but not blockforge's installation in it."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    # Without pip, since the setuptools that may come with it is older than the build needs.
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     executable = tmp_path / "venv" / "bin" / "python"
     packages = run(executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
     # A path added by a .pth file comes last, and its own .pth files (editable installations) aren't read.
     Path(packages, "outer.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return executable
+
+
+def pip_install(python: Path, *what: object, cwd: Path) -> None:
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", *what, cwd=cwd)
 
 
 def probe(python: Path, cwd: Path) -> dict[str, object]:
@@ -76,7 +81,7 @@ def probe(python: Path, cwd: Path) -> dict[str, object]:
 @pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])
 def test_installed_from_the_sources(checkout: Path, python: Path, tmp_path: Path, editable: bool) -> None:
     options = ["-e"] if editable else []
-    run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", *options, checkout, cwd=tmp_path)
+    pip_install(python, "--no-build-isolation", *options, checkout, cwd=tmp_path)
     found = probe(python, tmp_path)
     assert str(found["file"]).startswith(str(checkout if editable else python.parent.parent))
 
@@ -91,6 +96,6 @@ def test_wheel_built_from_the_sdist(checkout: Path, python: Path, tmp_path: Path
         assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"blockforge"}
         assert "blockforge/py.typed" in names
         assert any(name.endswith("/LICENSE") for name in names)
-    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+    pip_install(python, wheel, cwd=tmp_path)
     found = probe(python, tmp_path)
     assert str(found["file"]).startswith(str(python.parent.parent))
