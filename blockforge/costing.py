@@ -6,6 +6,7 @@ MACs are multiply-accumulates of convolutions and linear layers at batch 1: what
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -15,7 +16,7 @@ from blockforge import wiring
 from blockforge.assembler import assemble, check_size, graph_of
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError
-from blockforge.graph import Graph
+from blockforge.graph import Graph, Node
 from blockforge.network import Network, Stage, get_network
 from blockforge.ops import Shape
 
@@ -53,7 +54,7 @@ def cost(network: Network | Graph | str) -> Cost:
     if isinstance(network, Graph):
         params = sum(node.params for node in network)
         macs = sum(node.macs for node in network)
-        return Cost(params, macs, _activations(network), _graph=network)
+        return Cost(params, macs, activations_of(network), _graph=network)
     check_size(network)
     shapes: dict[str, Shape] = {wiring.INPUT: network.input}
     params = macs = activations = 0
@@ -99,7 +100,7 @@ def block_counts(block: Block, inputs: tuple[Shape, ...]) -> _Counts:
     if counts is None:
         graph = graph_of(block, *inputs)
         shape = graph.outputs["output"].shape
-        counts = (shape, sum(n.params for n in graph), sum(n.macs for n in graph), _activations(graph))
+        counts = (shape, sum(n.params for n in graph), sum(n.macs for n in graph), activations_of(graph))
         _remember(_memo, key, counts)
     return counts
 
@@ -117,6 +118,6 @@ def _remember(memo: dict[tuple[Any, ...], _Counts], key: tuple[Any, ...], counts
     return counts
 
 
-def _activations(graph: Graph) -> int:
-    """Elements of all op outputs; an input is no op's."""
-    return sum(prod(shape) for node in graph for shape in node.shapes if node.inputs)
+def activations_of(nodes: Iterable[Node]) -> int:
+    """Elements of the outputs of a graph's ops, or of some; inputs and identities (dropout) make none."""
+    return sum(prod(shape) for node in nodes for shape in node.shapes if node.inputs and not node.op.identity)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import prod
 from typing import Any
 
+from blockforge.costing import activations_of
 from blockforge.errors import unknown
 from blockforge.graph import Expansion, Graph, Node
 from blockforge.ops import Pair, Shape, pair
@@ -74,7 +74,7 @@ def layer_rows(graph: Graph) -> list[Row]:
                 node.shapes,
                 node.params,
                 node.macs,
-                _activations([node]),
+                activations_of([node]),
                 pair(kernel) if kernel is not None else None,
                 pair(stride) if stride is not None else None,
                 node.op.params_formula(*shapes) if node.params else "",
@@ -155,13 +155,9 @@ def _summed(graph: Graph, name: str, stage: str, expansions: list[Expansion]) ->
         (last.output.shape,) if last.output else (),
         sum(node.params for node in nodes),
         sum(node.macs for node in nodes),
-        _activations(nodes),
+        activations_of(nodes),
         depth=len(expansions),
     )
-
-
-def _activations(nodes: Sequence[Node]) -> int:
-    return sum(prod(shape) for node in nodes for shape in node.shapes if node.inputs)
 
 
 # -- as text

@@ -227,6 +227,10 @@ def list_blocks() -> list[str]:
 
 def from_entry(entry: Entry, registry: Registry) -> Network:
     """Make the network of a file's entry; raises `InvalidNetwork` with all mistakes."""
+    if isinstance(entry.raw, dict) and {"base", "vary"} & set(entry.raw):
+        raise InvalidNetwork(
+            [f"{entry.where(())}: a search space, not a network; use it with `blockforge search`"]
+        )
     flat = flatten(entry, registry)
     return make(flat, entry.raw if isinstance(entry.raw, dict) else {}, registry, entry.name)
 

@@ -75,8 +75,8 @@ class Soup(Block):
             y = g.conv(name, x, self.width, rng.choice([1, 3]), bias=rng.random() < 0.5)
             return [g.relu(self._name(rng, taken), g.norm(self._name(rng, taken), y))]
         if choice < 10:
-            kind = rng.choice([self.activation, self.gate, rng.choice(KINDS)])
-            return [g.activation(name, x, kind)]
+            x = g.activation(name, x, rng.choice([self.activation, self.gate, rng.choice(KINDS)]))
+            return [x if rng.random() < 0.5 else g.activation(self._name(rng, taken), x, rng.choice(KINDS))]
         if choice == 10:
             return [g.norm(name, x)]
         if choice < 14:
@@ -108,7 +108,7 @@ class Soup(Block):
             return [g.op(name, ops.ChannelAffine(scale, scale), x)]
         if self.inner:
             return [g.block(name, self.inner, x)]
-        return [g.flatten(name, x) if rng.random() < 0.3 else g.relu(name, x)]
+        return [rng.choice([g.flatten, g.mean, g.relu, g.relu])(name, x)]
 
 
 class Join(Block):

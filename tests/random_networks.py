@@ -61,6 +61,7 @@ class _Grower:
 
     def network(self) -> Network:
         target = self.rng.randint(2, 7)
+        self._first()
         for _ in range(60):
             if len(self.document["stages"]) >= target:
                 break
@@ -91,6 +92,11 @@ class _Grower:
         else:
             self._add(self._stage())
 
+    def _first(self) -> None:
+        """One stage of random ops, so that all kinds of them come in 150 networks, whatever blocks there are."""
+        while not self.document["stages"]:
+            self._add(self._parameters("soup"))
+
     def _mixed(self, last: str, others: list[str]) -> list[str]:
         names = [last, *self.rng.sample(others, min(len(others), self.rng.choice([1, 1, 2])))]
         self.rng.shuffle(names)
@@ -111,7 +117,7 @@ class _Grower:
 
     def _stage(self) -> Plain:
         single = [name for name, cls in registry().blocks.items() if cls.arity == 1]
-        raw = self._parameters(self.rng.choice([*single, *["soup"] * 8, "maybe", "nest"]))
+        raw = self._parameters(self.rng.choice([*single, *["soup"] * 4, "maybe", "nest"]))
         self.favourites.append(raw)
         return raw
 

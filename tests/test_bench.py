@@ -14,7 +14,7 @@ from blockforge.builder import build
 from blockforge.errors import BlockforgeError
 from blockforge.study.bench import Bench, named_values
 from blockforge.study.jobs import Job, Setup
-from tests.tiny import params, tiny_space
+from tests.tiny import params, tiny_space, unheard
 
 NETWORK = tiny_space().first()
 YAML = NETWORK.to_yaml(flat=True)
@@ -25,7 +25,7 @@ def own(objective, returns=("value",)):
 
 
 def outcome_of(objective, returns=("value",), seed=0):
-    return own(objective, returns).run(Job(5, YAML, seed), lambda metrics: None)
+    return own(objective, returns).run(Job(5, YAML, seed), unheard)
 
 
 def test_training_gives_metrics_weights_and_what_they_depend_on():
@@ -42,7 +42,7 @@ def test_training_gives_metrics_weights_and_what_they_depend_on():
     }  # fmt: skip
     assert outcome.facts["precision"] in ("float32", "bfloat16 autocast")
 
-    again = bench.run(job, lambda metrics: None)
+    again = bench.run(job, unheard)
     assert (again.metrics, again.weights) == (outcome.metrics, outcome.weights)
 
     module = build(NETWORK)
@@ -50,7 +50,7 @@ def test_training_gives_metrics_weights_and_what_they_depend_on():
     images, labels = bench.data.test
     with torch.no_grad():
         hits = (module.eval()(images).argmax(1) == labels).float().mean()
-    tested = bench.run(Job(3, YAML, 7, outcome.weights), lambda metrics: None)
+    tested = bench.run(Job(3, YAML, 7, outcome.weights), unheard)
     assert tested.metrics["test_accuracy"] == pytest.approx(float(hits))
 
 
@@ -108,7 +108,7 @@ def test_what_an_objective_raises_is_the_failure_with_its_line(error, kind, reas
 
 def test_a_loss_that_is_not_finite_is_a_failure_of_its_kind():
     bench = Bench(Setup(0, "cpu", (), "digits", {"epochs": 1, "batch": 256, "lr": 1e30}))
-    outcome = bench.run(Job(0, YAML, 0), lambda metrics: None)
+    outcome = bench.run(Job(0, YAML, 0), unheard)
     assert outcome.failure["kind"] == "not finite"
     assert outcome.failure["reason"] == "the loss is nan in epoch 1; lower lr, which is 1e+30"
     assert outcome.weights is None

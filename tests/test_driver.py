@@ -93,7 +93,7 @@ def test_a_search_whose_trials_all_fail(tmp_path):
 
 
 def test_limits_that_nothing_keeps(tmp_path, monkeypatch):
-    monkeypatch.setattr(LocalExecutor, "start", lambda self: None)  # there is nothing to run
+    monkeypatch.setattr(LocalExecutor, "start", LocalExecutor.stop)  # there is nothing to run
     with pytest.raises(SearchError) as caught:
         quiet(objective=params, directions={"size": "maximize"}, limits={"params": 10}, run=tmp_path / "run")
     message = str(caught.value)

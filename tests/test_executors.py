@@ -139,10 +139,8 @@ from blockforge.study.jobs import Job
 from tests.test_executors import YAML, setup, sleepy
 executor = LocalExecutor(1, setup(objective=sleepy()), Path(sys.argv[1]) / "workers.log")
 executor.start()
-ready = 0
-while ready < 2:
-    ready += executor.wait(60) is not None
 executor.submit(Job(0, YAML, 0))
+executor.wait(60)
 child = int(executor.wait(60).metrics["child"])
 print(*[each.process.pid for each in executor._processes], child, flush=True)
 executor.wait(600)

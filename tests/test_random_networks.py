@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_cost_is_that_of_the_graph_and_of_the_module(seed: int) -> None:
     assert found.params == sum(node.params for node in graph)
     assert found.macs == sum(node.macs for node in graph)
     assert found.activations == sum(
-        torch.Size(shape).numel() for node in graph if node.inputs for shape in node.shapes
+        prod(shape) for node in graph if node.inputs and not node.op.identity for shape in node.shapes
     )
     module = build(network)
     assert found.params == sum(weight.numel() for weight in module.parameters())
@@ -152,9 +153,10 @@ def test_the_networks_have_all_blocks_all_ops_and_all_traps() -> None:
         texts += source(random_network(seed))
     assert blocks >= set(registry().blocks)
     assert kinds >= {op.__name__ for op in vars(ops).values() if is_concrete(op)}
-    for pair in [("ReLU", "SiLU"), ("Sigmoid", "ReLU"), ("ReLU", "Add"), ("Add", "ReLU"), ("Dropout", "ReLU"),
-                 ("Split", "ReLU"), ("Split", "Add"), ("twice", "read"), ("Softmax", "Mul")]:  # fmt: skip
-        assert pairs[pair], pair
+    in_place = {op.__name__ for op in vars(ops).values() if is_concrete(op) and op.in_place}
+    kept = {op.__name__ for op in vars(ops).values() if is_concrete(op) and (op.saves_output or op.view)}
+    assert sum(count for (maker, reader), count in pairs.items() if maker in kept and reader in in_place) > 100
+    assert min(pairs["twice", "read"], pairs["ReLU", "Add"], pairs["Add", "ReLU"], pairs["Split", "Add"]) > 0
     for part in ("nn.ModuleDict(", "nn.ModuleList(", "OrderedDict(", "for _ in range(", "skip)", 'self, "lambda")',
                  " += ", "del ", "inplace=True", "(nn.Sequential):", "def forward(self, x1, x2)", "activation=nn."):  # fmt: skip
         assert part in texts, part
@@ -178,6 +180,7 @@ import sys
 sys.modules["blockforge"] = None
 sys.path.insert(0, {str(tmp_path)!r})
 import importlib, torch
+torch.set_num_threads(1)
 for seed in {list(seeds)}:
     module = importlib.import_module(f"net{{seed}}").Random().eval()
     weights, x, expected = torch.load(f"{tmp_path}/{{seed}}.pt")

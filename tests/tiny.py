@@ -25,6 +25,10 @@ def tiny_space(text: str = TINY) -> Space:
     return space_from_yaml(text, "tiny")
 
 
+def unheard(metrics):
+    """A report that nobody listens to."""
+
+
 def params(network, module, report):
     """An objective that trains nothing: the number of parameters that the module really has."""
     value = sum(parameter.numel() for parameter in module.parameters())

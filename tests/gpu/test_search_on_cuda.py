@@ -12,7 +12,7 @@ from blockforge.study.driver import search
 from blockforge.study.executors import default_workers
 from blockforge.study.jobs import Job, Setup
 from blockforge.study.training import accuracy, augment, to_device, train_settings
-from tests.tiny import tiny_space
+from tests.tiny import tiny_space, unheard
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,7 +23,7 @@ YAML = tiny_space().first().to_yaml(flat=True)
 
 def trained_on(device, **train):
     bench = Bench(Setup(0, device, (), "digits", {"epochs": 4, "batch": 64, **train}))
-    return bench.run(Job(0, YAML, 0), lambda metrics: None)
+    return bench.run(Job(0, YAML, 0), unheard)
 
 
 def test_a_network_gives_the_same_logits_on_both_devices():
@@ -47,7 +47,7 @@ def test_training_in_bf16_reaches_what_the_cpu_reaches():
 def test_a_job_tests_weights_of_the_other_device_alike():
     there = trained_on("cuda")
     figures = [
-        Bench(Setup(0, device, (), "digits", {})).run(Job(0, YAML, 0, there.weights), lambda metrics: None)
+        Bench(Setup(0, device, (), "digits", {})).run(Job(0, YAML, 0, there.weights), unheard)
         for device in ("cpu", "cuda")
     ]
     here, again = (outcome.metrics["test_accuracy"] for outcome in figures)
@@ -90,8 +90,8 @@ def test_more_than_the_device_has_is_a_failure_of_its_kind():
         return 1.0
 
     bench = Bench(Setup(0, "cuda", (), None, {}, cloudpickle.dumps(greedy), ("value",)))
-    assert bench.run(Job(0, YAML, 1), lambda metrics: None).failure["kind"] == "out of memory"
-    assert bench.run(Job(0, YAML, 0), lambda metrics: None).failure is None
+    assert bench.run(Job(0, YAML, 1), unheard).failure["kind"] == "out of memory"
+    assert bench.run(Job(0, YAML, 0), unheard).failure is None
 
 
 def test_memory_is_as_predicted():
