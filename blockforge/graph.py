@@ -147,12 +147,13 @@ class Graph:
         parent, _, last = full.rpartition(".")
         if last == "#":
             full = f"{parent}.{self.count(parent)}" if parent else str(self.count(""))
-        return full or "op"  # a block on its own may put its op at the scope itself, which has no name there
+        return full
 
     def add(
         self, name: str, op: Op, inputs: tuple[Value, ...], expansion: Expansion | None
     ) -> Value | tuple[Value, ...]:
         """Add an op under its full name; raises `OpError` where its inputs don't fit it."""
+        name = name or "op"  # a block on its own may put its op at the scope itself, which has no name there
         self._check_name(name)
         for value in inputs:
             if not isinstance(value, Value):

@@ -272,7 +272,8 @@ def _reason(error: Exception | SystemExit) -> str:
         known = [f"register_{kind}" for kind in KINDS]
         wrong = re.match(r"unknown hook '(\w+)'", str(error))
         if not wrong:  # arguments that the hook doesn't have
-            return f"{' '.join(str(error).split())}; no hook takes arguments"
+            hook = re.search(r"for hook '(\w+)'", str(error))
+            return f"{hook[1] if hook else 'a hook'} declares arguments; a hook takes none"
         return f"no hook {wrong[1]!r}{did_you_mean(wrong[1], known) or ';'} the hooks are {', '.join(known)}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 

@@ -49,7 +49,7 @@ class Scope:
 
     def _at(self, name: str, error: OpError) -> OpError:
         """The same error, its message begun with the path of the op of this name."""
-        located = type(error)(f"{self._graph.path(self._path, name)}: {error}")
+        located = type(error)(f"{self._graph.path(self._path, name) or 'op'}: {error}")
         located.located = True
         return located
 

@@ -18,7 +18,17 @@ from blockforge.ops import Shape
 from blockforge.registry import Registry
 
 WIDTHS = (4, 8, 8, 8, 12, 16)
-SCOPES = ("body.{n}", "body.{n}", "body", "features.{n}", "a.b.{n+1}", "class.{n}", "part-1.x{n}", "", "lambda")
+SCOPES = (
+    "body.{n}",
+    "body.{n}",
+    "body",
+    "features.{n}",
+    "a.b.{n+1}",
+    "class.{n}",
+    "part-1.x{n}",
+    "",
+    "lambda",
+)
 SETTINGS = (
     {"norm": {"eps": 0.001, "momentum": 0.3}},
     {"drop_path": 0.4},
@@ -53,7 +63,11 @@ def random_network(seed: int) -> Network:
 class _Grower:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
-        self.document: Plain = {"input": rng.choice([[3, 12, 12], [4, 8, 8], [2, 9, 7]]), "classes": 5, "stages": {}}
+        self.document: Plain = {
+            "input": rng.choice([[3, 12, 12], [4, 8, 8], [2, 9, 7]]),
+            "classes": 5,
+            "stages": {},
+        }
         if rng.random() < 0.5:
             self.document |= rng.choice(SETTINGS)
         self.shapes: dict[str, Shape] = {"input": tuple(self.document["input"])}
@@ -111,7 +125,10 @@ class _Grower:
             {
                 first: raw | {"from": last},
                 second: other | {"from": last},
-                self._name() + "c": {"block": self.rng.choice(["add", "concat", "join"]), "from": [first, second]},
+                self._name() + "c": {
+                    "block": self.rng.choice(["add", "concat", "join"]),
+                    "from": [first, second],
+                },
             }
         )
 
@@ -162,7 +179,12 @@ class _Grower:
             return rng.choice([1, 2])
         if name in ("kernel", "branch3_kernel"):
             return rng.choice([1, 3, 5])
-        literals = [value for kind in _flattened(field.annotation) if get_origin(kind) is Literal for value in get_args(kind)]
+        literals = [
+            value
+            for kind in _flattened(field.annotation)
+            if get_origin(kind) is Literal
+            for value in get_args(kind)
+        ]
         if known or literals:
             value = rng.choice(list(known or literals))
             return list(value) if isinstance(value, tuple) else value
@@ -234,4 +256,3 @@ def _flattened(annotation: Any) -> list[Any]:
 
 def _holds(annotation: Any, kind: type) -> bool:
     return any(isinstance(one, type) and issubclass(one, kind) for one in _flattened(annotation))
-

@@ -334,6 +334,16 @@ def test_a_block_in_a_file_is_listed_shown_and_used(here: Path):
     assert message("show", "--block", "twice").startswith("twice: no block of this name")
 
 
+def test_a_network_alone_in_its_file_has_the_file_s_name(here: Path):
+    (here / "mine.yaml").write_text("about: Mine.\ninput: [3, 8, 8]\nstages: {c: {block: conv}}\n")
+    (here / "nets.py").write_text(
+        "from pathlib import Path\nfrom blockforge import hookimpl\n\n\n@hookimpl\n"
+        "def register_networks():\n    return [Path(__file__).with_name('mine.yaml')]\n"
+    )
+    assert "\nmine mine Mine." in squeezed("list", "mine", "--plugin", "nets.py")
+    assert output("show", "mine", "--plugin", "nets.py").startswith("mine: Mine.\n")
+
+
 def test_a_plugin_s_own_error_is_one_line_with_its_place(here: Path):
     (here / "wrong.py").write_text(OWN_BLOCK.replace("self.width, self.kernel))", "self.width // 0))"))
     assert message("show", "--block", "twice", "--plugin", "wrong.py", code=1) == (
@@ -495,6 +505,10 @@ PLUGINS = {
         "misspelt.py: no hook 'register_block'; did you mean 'register_blocks', 'register_networks' or "
         "'register_spaces'? the hooks are register_blocks, register_networks, register_spaces, "
         "register_objectives, register_datasets",
+    ),
+    "argument.py": (
+        OWN_BLOCK.replace("register_blocks()", "register_blocks(registry)"),
+        "argument.py: register_blocks declares arguments; a hook takes none",
     ),
     "no_list.py": (
         OWN_BLOCK.replace("return [Twice]", "return Twice"),

@@ -176,7 +176,7 @@ def finished(tmp_path):
     return {file: file.read_bytes() for file in tmp_path.glob("run/trials/*/metrics.json")}
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

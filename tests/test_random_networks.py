@@ -155,7 +155,9 @@ def test_the_networks_have_all_blocks_all_ops_and_all_traps() -> None:
     assert kinds >= {op.__name__ for op in vars(ops).values() if is_concrete(op)}
     in_place = {op.__name__ for op in vars(ops).values() if is_concrete(op) and op.in_place}
     kept = {op.__name__ for op in vars(ops).values() if is_concrete(op) and (op.saves_output or op.view)}
-    assert sum(count for (maker, reader), count in pairs.items() if maker in kept and reader in in_place) > 100
+    assert (
+        sum(count for (maker, reader), count in pairs.items() if maker in kept and reader in in_place) > 100
+    )
     assert min(pairs["twice", "read"], pairs["ReLU", "Add"], pairs["Add", "ReLU"], pairs["Split", "Add"]) > 0
     for part in ("nn.ModuleDict(", "nn.ModuleList(", "OrderedDict(", "for _ in range(", "skip)", 'self, "lambda")',
                  " += ", "del ", "inplace=True", "(nn.Sequential):", "def forward(self, x1, x2)", "activation=nn."):  # fmt: skip
