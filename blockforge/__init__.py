@@ -6,37 +6,47 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blockforge.assembler import assemble
-    from blockforge.block import (
-        Activation,
-        Block,
-        BlockSpec,
-        Channels,
-        Groups,
-        Kernel,
-        Probability,
-        Ratio,
-        Search,
-        Stride,
-    )
-    from blockforge.builder import build
-    from blockforge.codegen.text import source
-    from blockforge.costing import cost
-    from blockforge.errors import BlockforgeError
-    from blockforge.graph import Value
-    from blockforge.hookspecs import hookimpl
-    from blockforge.network import Network, get_network, list_blocks, list_networks
-    from blockforge.ops import Op
-    from blockforge.scope import Scope
-    from blockforge.study.driver import search
-    from blockforge.study.run import Run
+    from blockforge.assembler import assemble as assemble
+    from blockforge.block import Activation as Activation
+    from blockforge.block import Block as Block
+    from blockforge.block import BlockSpec as BlockSpec
+    from blockforge.block import Channels as Channels
+    from blockforge.block import Groups as Groups
+    from blockforge.block import Kernel as Kernel
+    from blockforge.block import Probability as Probability
+    from blockforge.block import Ratio as Ratio
+    from blockforge.block import Search as Search
+    from blockforge.block import Stride as Stride
+    from blockforge.builder import build as build
+    from blockforge.codegen.text import source as source
+    from blockforge.costing import cost as cost
+    from blockforge.errors import BlockforgeError as BlockforgeError
+    from blockforge.graph import Value as Value
+    from blockforge.hookspecs import hookimpl as hookimpl
+    from blockforge.network import Network as Network
+    from blockforge.network import get_network as get_network
+    from blockforge.network import list_blocks as list_blocks
+    from blockforge.network import list_networks as list_networks
+    from blockforge.ops import Op as Op
+    from blockforge.scope import Scope as Scope
+    from blockforge.study.driver import search as search
+    from blockforge.study.run import Run as Run
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "assembler": ["assemble"],
     "block": [
-        "Activation", "Block", "BlockSpec", "Channels", "Groups", "Kernel", "Probability", "Ratio", "Search", "Stride",
+        "Activation",
+        "Block",
+        "BlockSpec",
+        "Channels",
+        "Groups",
+        "Kernel",
+        "Probability",
+        "Ratio",
+        "Search",
+        "Stride",
     ],
     "builder": ["build"],
     "codegen.text": ["source"],

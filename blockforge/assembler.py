@@ -10,9 +10,10 @@ from blockforge import wiring
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError, InputTooSmall, NameTaken
 from blockforge.graph import MAX_OPS, Graph, Value
-from blockforge.network import Network, Stage, get_network
+from blockforge.network import Network, get_network
 from blockforge.ops import Shape, show_shape
 from blockforge.scope import expand
+from blockforge.stages import Stage
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -63,7 +63,9 @@ Groups = Annotated[int, Field(ge=1)]
 """The number of groups that a convolution's channels fall into."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
 """A probability, such as dropout's."""
-Activation = Literal["relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "softmax"]
+Activation = Literal[
+    "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "softmax"
+]
 """The name of an activation."""
 
 
@@ -74,7 +76,14 @@ class Block(BaseModel):
     several. Its name in files is the class's name in snake_case.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        ignored_types=(cached_property,),
+    )
 
     name: ClassVar[str] = "block"
     paper: ClassVar[str] = ""
@@ -169,7 +178,9 @@ def resolve_block(value: Any, info: ValidationInfo) -> Any:
 
         details = [
             InitErrorDetails(type=_refusal(message), loc=loc, input=None)
-            for loc, message in explain(error, cls, block_name(cls))  # whoever made the outer block can't name this one
+            for loc, message in explain(
+                error, cls, block_name(cls)
+            )  # whoever made the outer block can't name this one
         ]
         raise ValidationError.from_exception_data(cls.__name__, details) from None
 
@@ -187,10 +198,14 @@ def check_block_class(cls: type[Block]) -> None:
     """Refuse a class that can't be a block; raises `BlockforgeError`."""
     where = f"block {cls.__name__}"
     if cls.expand is Block.expand and not inspect.isabstract(cls):
-        raise BlockforgeError(f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
+        raise BlockforgeError(
+            f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`"
+        )
     for name, field in cls.model_fields.items():
         if name in _RESERVED or hasattr(Block, name):
-            raise BlockforgeError(f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise")
+            raise BlockforgeError(
+                f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise"
+            )
         for kind in _types(field.annotation):
             if isinstance(kind, type) and getattr(kind, "__hash__", None) is None:
                 raise BlockforgeError(
@@ -231,6 +246,17 @@ def any_values(cls: type[Block], name: str) -> tuple[Any, ...] | range | None:
 
 
 __all__ = [
-    "Activation", "Block", "BlockSpec", "Channels", "Groups", "Kernel", "Probability", "Ratio", "Scope", "Search",
-    "Stride", "ValidationError", "Value",
+    "Activation",
+    "Block",
+    "BlockSpec",
+    "Channels",
+    "Groups",
+    "Kernel",
+    "Probability",
+    "Ratio",
+    "Scope",
+    "Search",
+    "Stride",
+    "ValidationError",
+    "Value",
 ]

@@ -18,8 +18,9 @@ from blockforge.block import Block
 from blockforge.codegen.arguments import camel_case
 from blockforge.codegen.text import source, source_of
 from blockforge.errors import BlockforgeError
-from blockforge.network import Init, Network, get_network
+from blockforge.network import Network, get_network
 from blockforge.ops import Shape
+from blockforge.settings import Init
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

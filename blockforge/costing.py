@@ -17,8 +17,9 @@ from blockforge.assembler import assemble, check_size, graph_of
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph, Node
-from blockforge.network import Network, Stage, get_network
+from blockforge.network import Network, get_network
 from blockforge.ops import Shape
+from blockforge.stages import Stage
 
 FLOAT32 = 4  # bytes
 

@@ -30,7 +30,9 @@ def split(path: str) -> tuple[str, ...]:
     """The parts of a path; raises `BlockforgeError` for an empty part."""
     parts = tuple(path.split("."))
     if not all(parts):
-        raise BlockforgeError(f"{path}: a path has no empty parts; write it as STAGE.FIELD, as in layer3.depth")
+        raise BlockforgeError(
+            f"{path}: a path has no empty parts; write it as STAGE.FIELD, as in layer3.depth"
+        )
     return parts
 
 
@@ -84,7 +86,9 @@ def block_names(block: Any) -> list[str]:
     return [name for option in options for name in block_names(option)] if isinstance(options, list) else []
 
 
-def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -> tuple[Plain, list[str], list[Keys]]:
+def edit(
+    document: Mapping[str, Any], path: str, value: Any, resolve: Resolve
+) -> tuple[Plain, list[str], list[Keys]]:
     """A flat document with the value set at every place that a path means; what else changed; the places."""
     notes: list[str] = []
     changed = targets(path, document, resolve)
@@ -147,3 +151,19 @@ def show(keys: Keys) -> str:
     """Keys as people write a path: `layer1.depth` for a stage's."""
     shown = keys[1:] if keys[:1] == ("stages",) else keys
     return ".".join(map(str, shown))
+
+
+def tupled(value: Any) -> Any:
+    """Lists as tuples, so that a block's fields can be hashed."""
+    if isinstance(value, list | tuple):
+        return tuple(tupled(item) for item in value)
+    return {key: tupled(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def listed(value: Any) -> Any:
+    """Plain data as files hold it: tuples as lists, blocks as their specs."""
+    if isinstance(value, Block):
+        return value.spec()
+    if isinstance(value, list | tuple):
+        return [listed(item) for item in value]
+    return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -87,7 +87,9 @@ class Scope:
         conv: Op
         try:
             if padding == "same":
-                conv = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
+                conv = ops.Conv2dSame(
+                    width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias
+                )
             else:
                 if padding is None:
                     (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
@@ -123,7 +125,14 @@ class Scope:
         return self.op(name, ops.Sigmoid(), x)
 
     def max_pool(
-        self, name: str, x: Value, kernel: Size, stride: Size | None = None, padding: Size = 0, *, ceil_mode: bool = False
+        self,
+        name: str,
+        x: Value,
+        kernel: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        *,
+        ceil_mode: bool = False,
     ) -> Value:
         """The greatest value of each window; the stride is the kernel unless it is given."""
         stride = kernel if stride is None else stride
@@ -143,7 +152,11 @@ class Scope:
         """The mean of each window; the stride is the kernel unless it is given."""
         stride = kernel if stride is None else stride
         pool = ops.AvgPool2d(
-            _one(kernel), _one(stride), _one(padding), ceil_mode=ceil_mode, count_include_pad=count_include_pad
+            _one(kernel),
+            _one(stride),
+            _one(padding),
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
         )
         return self.op(name, pool, x)
 
@@ -189,8 +202,13 @@ class Scope:
 
 
 def expand(
-    graph: Graph, path: str, block: Expandable, xs: tuple[Value, ...], *,
-    parent: Expansion | None = None, stage: str | None = None,
+    graph: Graph,
+    path: str,
+    block: Expandable,
+    xs: tuple[Value, ...],
+    *,
+    parent: Expansion | None = None,
+    stage: str | None = None,
 ) -> Value:
     """Expand a block into a graph under a path and return its output; raises `BlockforgeError`."""
     expansion = Expansion(block, path, stage, parent, len(graph.nodes), 0, xs)
@@ -210,7 +228,9 @@ def expand(
             "end it with `return` and the last value"
         )
     if value.graph is not graph:
-        raise BlockforgeError(f"{where}: it returned a value of another graph; return one made from its own inputs")
+        raise BlockforgeError(
+            f"{where}: it returned a value of another graph; return one made from its own inputs"
+        )
     expansion.stop = len(graph.nodes)
     expansion.output = value
     return value

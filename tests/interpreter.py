@@ -1,7 +1,7 @@
 """The graph, run op by op as plainly as can be: what every generated module is held against.
 
-No classes, no Sequential, nothing in place and nothing freed: an op's module is made of its `call`, an expression is
-evaluated as it stands, and every value is kept until the forward ends.
+No classes, no Sequential, nothing in place and nothing freed: an op's module is made of its `call`, an
+expression is evaluated as it stands, and every value is kept until the forward ends.
 """
 
 from __future__ import annotations

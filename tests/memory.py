@@ -20,7 +20,7 @@ class LiveMemory(TorchDispatchMode):
         self.live: dict[int, int] = {}
         self.peak = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         # Operands count too: tensors made of Python numbers don't come by otherwise.
         for leaf in tree_leaves((args, kwargs, result)):

@@ -1,4 +1,4 @@
-"""A plugin whose blocks are all that a generator of source stumbles over: random wiring, names and numbers."""
+"""A plugin of blocks that a generator of source may stumble over: random wiring, odd names and numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blockforge import Activation, Block, BlockSpec, Channels, Kernel, Scope, St
 
 # Keywords, dashes, numbers, names of local variables and of arguments, shared scopes.
 NAMES = (
-    "conv", "class", "lambda", "a-b", "x", "y", "self", "nn", "skip", "mid", "width", "torch", "7", "_in", "items",
+    "conv", "class", "lambda", "a-b", "x", "y", "self", "nn", "skip", "mid", "width", "torch", "7", "_in",
     "#", "#", "part.#", "part.#", "part.z", "in.q.r", "in.q.#", "in.import", "part-2.#",
 )  # fmt: skip
 KINDS = (
@@ -67,7 +67,7 @@ class Soup(Block):
                 taken.add(name)
                 return name
 
-    def _grow(self, g: Scope, rng: Random, taken: set[str], values: list[Value]) -> list[Value]:  # noqa: PLR0911, PLR0912
+    def _grow(self, g: Scope, rng: Random, taken: set[str], values: list[Value]) -> list[Value]:
         x = values[-1] if rng.random() < 0.7 else rng.choice(values)
         like = [value for value in values if value.shape == x.shape]
         y, z = rng.choice(like), rng.choice(like)

@@ -107,7 +107,7 @@ class _Grower:
             self._add(self._stage())
 
     def _first(self) -> None:
-        """One stage of random ops, so that all kinds of them come in 150 networks, whatever blocks there are."""
+        """A stage of random ops, so that 150 networks have all kinds of them, whatever blocks there are."""
         while not self.document["stages"]:
             self._add(self._parameters("soup"))
 
@@ -162,7 +162,7 @@ class _Grower:
                 raw["scope"] = rng.choice(SCOPES)
         return raw
 
-    def _value(self, cls: type[Block], name: str, field: Any, depth: int) -> Any:  # noqa: PLR0911
+    def _value(self, cls: type[Block], name: str, field: Any, depth: int) -> Any:
         rng = self.rng
         if any(isinstance(item, ScaledWidth) for item in field.metadata):
             return rng.choice(WIDTHS)

@@ -1,4 +1,4 @@
-"""Canonical networks against torchvision and timm: the same keys, bits, gradients, parameters, MACs and memory."""
+"""Canonical networks against torchvision and timm: the same keys, bits, gradients, parameters and MACs."""
 
 from __future__ import annotations
 

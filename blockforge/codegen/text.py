@@ -225,13 +225,13 @@ class _Writer:
         text = ""
         for step, reads in zip(statement.steps, statement.reads, strict=True):
             inner = text
-            if inner and not step.is_module and " " in _outside(inner):
-                inner = f"({inner})"
-            operands = [inner if name is None else name for name in reads]
+            bracketed = inner if re.fullmatch(r"[\w.]*", _outside(inner)) or step.is_module else f"({inner})"
+            operands = [bracketed if name is None else name for name in reads]
             if step.is_module:
                 text = f"{_access(step.attr, tree)}({', '.join(operands)})"
             elif step.node:
-                text = step.node.op.expression(*operands)
+                # An argument of a call needs no brackets: `flatten(y * x, 1)`.
+                text = step.node.op.expression(*operands).replace(f"(({inner}),", f"({inner},")
         return text
 
 
@@ -360,7 +360,7 @@ def _outside(text: str) -> str:
     kept = []
     for letter in text:
         depth += (letter in "([") - (letter in ")]")
-        if not depth:
+        if not depth and letter not in ")]":
             kept.append(letter)
     return "".join(kept)
 
