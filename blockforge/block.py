@@ -14,6 +14,7 @@ from pydantic.functional_validators import BeforeValidator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from blockforge.errors import BlockforgeError
+from blockforge.explain import block_name, explain
 from blockforge.graph import Value
 from blockforge.scope import Scope
 
@@ -111,8 +112,7 @@ class Block(BaseModel):
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """The block as a plain tuple: what the cost is memoised by."""
-        values = (getattr(self, name) for name in type(self).model_fields)
-        return (type(self), *(value.key if isinstance(value, Block) else value for value in values))
+        return (type(self), *[_keyed(getattr(self, name)) for name in type(self).model_fields])
 
     @cached_property
     def after_first(self) -> Block:
@@ -149,6 +149,13 @@ class Block(BaseModel):
         return isinstance(other, Block) and self.key == other.key
 
 
+def _keyed(value: Any) -> Any:
+    """A field's value as part of a key, which tells 1, 1.0 and True apart: they are equal in Python."""
+    if isinstance(value, Block):
+        return value.key
+    return (type(value), value) if isinstance(value, bool | float) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Block):
         return value.spec() if value.parameters() else value.name
@@ -174,8 +181,6 @@ def resolve_block(value: Any, info: ValidationInfo) -> Any:
     try:
         return cls.model_validate(fields, context=info.context)
     except ValidationError as error:
-        from blockforge.explain import block_name, explain  # it imports this module
-
         details = [
             InitErrorDetails(type=_refusal(message), loc=loc, input=None)
             for loc, message in explain(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from blockforge.block import Block
 from blockforge.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from blockforge.block import Block
 
 _KINDS = {
     "int_type": "a whole number",
