@@ -28,6 +28,6 @@ def edits_of(
 
 def shape_of(text: str) -> list[int]:
     """`3,224,224` as (C, H, W), and `400` as (C,); raises `BlockforgeError`."""
-    if not re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", text, re.ASCII):
+    if not re.fullmatch(r"\s*\d{1,18}(\s*,\s*\d{1,18})*\s*", text, re.ASCII):
         raise BlockforgeError(f"--input {text}: must be whole numbers C,H,W, as in 3,224,224")
     return [int(part) for part in text.split(",")]

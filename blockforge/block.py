@@ -102,8 +102,8 @@ class Block(BaseModel):
         parameters = list(inspect.signature(cls.expand).parameters.values())[2:]
         variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         cls.arity = None if variadic else len(parameters)
-        doc = inspect.getdoc(cls) if "__doc__" in vars(cls) else ""
-        cls.about = (doc or "").partition("\n\n")[0].replace("\n", " ")
+        doc = inspect.cleandoc(vars(cls).get("__doc__") or "")  # its own: a parent's says something else
+        cls.about = doc.partition("\n\n")[0].replace("\n", " ")
 
     def expand(self, g: Scope, *xs: Value) -> Value:
         """Add the block's ops to the scope `g` and return its output."""
@@ -167,15 +167,14 @@ def resolve_block(value: Any, info: ValidationInfo) -> Any:
     if value is None or isinstance(value, Block):
         return value
     resolve: Callable[[str], type[Block]] | None = (info.context or {}).get("resolve")
-    if isinstance(value, str):
-        value = {"block": value}
-    if not isinstance(value, dict) or not isinstance(value.get("block"), str):
+    given = {"block": value} if isinstance(value, str) else value
+    if not isinstance(given, dict) or not isinstance(given.get("block"), str):
         raise _refusal(f"must be a block's name or {{block: NAME, ...}}, but is {value!r}")
     if resolve is None:
         raise _refusal(f"a name is looked up in a network only; pass the block itself, but got {value!r}")
-    fields = {key: item for key, item in value.items() if key != "block"}
+    fields = {key: item for key, item in given.items() if key != "block"}
     try:
-        cls = resolve(value["block"])
+        cls = resolve(given["block"])
     except BlockforgeError as error:
         raise _refusal(str(error)) from None
     try:

@@ -52,11 +52,16 @@ class SearchError(BlockforgeError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: `; did you mean 'resnet18'?`, or nothing.
 
-    A name that is part of a known one counts as close (`resnet` and `resnet18`).
+    A name close to a word of a known one counts too (`squeze` and `squeeze_excitation`), as do its words' first
+    letters (`se`) and a name that is part of a known one (`resnet` and `resnet18`).
     """
     known = sorted(set(known))
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close = [other for other in known if name and name == "".join(word[:1] for word in other.split("_"))]
+    close = close or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     close = close or [other for other in known if name and name.lower() in other.lower()][:3]
+    if not close:
+        words = {word: other for other in reversed(known) for word in other.split("_")}
+        close = [words[word] for word in difflib.get_close_matches(name, words, n=1, cutoff=0.75)]
     if not close:
         return ""
     *others, last = [repr(other) for other in close]

@@ -34,40 +34,60 @@ _BOUNDS = {
 }
 
 
-def explain(error: ValidationError, model: type[BaseModel], what: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Each mistake as its place within the value and a message; `what` names the model, as `block bottleneck`."""
+def explain(
+    error: ValidationError, model: type[BaseModel], what: str, *, beside: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each mistake as its place within the value and a message.
+
+    `what` names the model, as `block bottleneck`; `beside` are other keys that may stand where its fields do.
+    """
     seen: set[tuple[str | int, ...]] = set()
     for item in error.errors(include_url=False):
         loc = tuple(part for part in item["loc"] if not _is_union_tag(part))
         if loc not in seen:  # a union reports each member; the first is the one that people meant
             seen.add(loc)
-            yield loc, _message(item, loc, model, what)
+            yield loc, _message(item, loc, model, what, beside)
 
 
 def _is_union_tag(part: str | int) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("int", "float", "bool", "str", "none", "Block"))
 
 
-def _message(item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what: str) -> str:
+def _message(
+    item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what: str, beside: tuple[str, ...]
+) -> str:
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "extra_forbidden":
         model, what = _nested(model, loc[:-1], what)
         known = list(model.model_fields)
-        return f"{what} has no parameter {loc[-1]!r}{did_you_mean(str(loc[-1]), known) or ';'} it has {', '.join(known) or 'none'}"
+        hint = did_you_mean(str(loc[-1]), [*known, *(beside if len(loc) == 1 else ())]) or ";"
+        return f"{what} has no parameter {loc[-1]!r}{hint} it has {', '.join(known) or 'none'}"
+    if kind == "missing" and isinstance(loc[-1], int):  # an entry of a tuple of fixed length
+        return f"is missing: the list has {len(value)} entries; add it"
     if kind == "missing":
         return f"{what} needs a {loc[-1]!r}; give one"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return f"must be {words} {context[key]:,}, but is {value:,}"
+        return f"must be {words} {_plain(context[key])}, but is {_plain(value)}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
         hint = did_you_mean(value, known) if isinstance(value, str) else ""
         return f"must be {context['expected']}, but is {value!r}{hint}"
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}, but is {value!r}"
+        return f"must be {_KINDS[kind]}, but is {value!r}{hole_hint(value)}"
     if kind in ("too_long", "too_short"):
         return f"must have {context.get('max_length', context.get('min_length'))} entries, but has {context['actual_length']}"
     return str(item["msg"])
+
+
+def _plain(number: float) -> str:
+    return f"{int(number) if number == int(number) else number:,}"
+
+
+def hole_hint(value: Any) -> str:
+    """What a mapping in the place of a value was meant to be, if it looks like a misspelt hole."""
+    hints = (did_you_mean(str(key), ("choice", "range", "any")) for key in value) if isinstance(value, dict) else ()
+    return next(filter(None, hints), "")
 
 
 def _nested(model: type[BaseModel], loc: tuple[str | int, ...], what: str) -> tuple[type[BaseModel], str]:

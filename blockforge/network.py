@@ -142,7 +142,10 @@ class Network:
 
     def _is_told_by(self, document: Plain) -> bool:
         """Whether a document by itself is read as this network."""
-        told = flatten(Entry(self.name, document, lambda keys: ""), self.registry)
+        try:
+            told = flatten(Entry(self.name, document, lambda keys: ""), self.registry)
+        except InvalidNetwork:  # it extends a neighbour in its file that nobody else knows
+            return False
         value = {"name": self.name, **told.value}
         return not told.mistakes and value == self.flat and [*value["stages"]] == [*self.flat["stages"]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from blockforge import ops
 from blockforge.errors import BlockforgeError, OpError, did_you_mean
@@ -27,6 +27,14 @@ class Scope:
 
     def __repr__(self) -> str:
         return f"<Scope {self._path!r} of {self._graph!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        kind = name.replace("_", "")
+        if kind in ops.ACTIVATIONS:
+            raise AttributeError(f"a scope has no {name!r}; write g.activation(NAME, x, {kind!r})")
+        known = [method for method in dir(Scope) if not method.startswith("_")]
+        hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+        raise AttributeError(f"a scope has no {name!r}{hint}; any other op goes through g.op(NAME, OP, x)")
 
     def op(self, name: str, op: Op, *xs: Value) -> Value:
         """Add any op that has one output."""
@@ -177,7 +185,7 @@ class Scope:
         return self.op(name, ops.Add(), *xs)
 
     def mul(self, name: str, x: Value, y: Value) -> Value:
-        """The product of two values of one shape, or of maps and a value a channel."""
+        """The product of two values of one shape, or of maps and one value a channel, `(C, 1, 1)`."""
         return self.op(name, ops.Mul(), x, y)
 
     def concat(self, name: str, *xs: Value) -> Value:

@@ -12,7 +12,7 @@ from blockforge import wiring
 from blockforge.block import STAGE_KEYS, Block
 from blockforge.documents import Flat, is_hole
 from blockforge.errors import BlockforgeError
-from blockforge.explain import block_name, explain
+from blockforge.explain import block_name, explain, hole_hint
 from blockforge.paths import SETTINGS, Plain, tupled
 from blockforge.registry import Registry
 from blockforge.settings import HOLE
@@ -73,7 +73,7 @@ def make_stage(
     if type(depth) is not int or not 1 <= depth <= MAX_DEPTH:
         if not is_hole(depth):
             flat.mistake(
-                (*place, "depth"), f"must be a whole number from 1 to {MAX_DEPTH:,}, but is {_number(depth)}"
+                (*place, "depth"), f"must be a whole number from 1 to {MAX_DEPTH:,}, but is {_number(depth)}{hole_hint(depth)}"
             )
     if scope is not None and not isinstance(scope, str):
         flat.mistake((*place, "scope"), f"must be text, such as features.{{n}}, but is {scope!r}")
@@ -97,7 +97,7 @@ def make_stage(
         block = _block(cls, fields, registry)
     except ValidationError as error:
         missing = {key for key, value in raw.items() if is_hole(value)}
-        for loc, message in explain(error, cls, block_name(cls)):
+        for loc, message in explain(error, cls, block_name(cls), beside=STAGE_KEYS):
             if not (loc and loc[0] in missing):
                 flat.mistake((*place, *loc), message)
         return None

@@ -146,6 +146,16 @@ class Join(Block):
         return g.add("add", g.mul("mul", z, y), z)
 
 
+class Multiply(Block):
+    """The product of two inputs of one shape."""
+
+    repeatable: ClassVar[bool] = False
+
+    def expand(self, g: Scope, x: Value, y: Value) -> Value:
+        """Multiply them."""
+        return g.mul("", x, y)
+
+
 class Maybe(Block):
     """A chain whose sum with its input is optional: with and without are one class."""
 
@@ -165,7 +175,6 @@ class Maybe(Block):
 class Nest(Block):
     """Blocks inside of a block: in a row, side by side, and at the scope itself."""
 
-    arity: ClassVar[int | None] = 1
     width: Channels = 8
     first: BlockSpec | None = None
     second: BlockSpec | None = None
@@ -183,4 +192,4 @@ class Nest(Block):
 @hookimpl
 def register_blocks() -> list[type[Block]]:
     """The blocks of this file."""
-    return [Soup, Join, Maybe, Nest]
+    return [Soup, Join, Multiply, Maybe, Nest]

@@ -95,6 +95,8 @@ class _Grower:
         choice = self.rng.random()
         if choice < 0.15 and alike:
             self._add({"block": "add", "from": self._mixed(last, alike)})
+        elif choice < 0.18 and alike:
+            self._add({"block": "multiply", "from": self._mixed(last, alike)[:2]})
         elif choice < 0.25 and flat:
             self._add({"block": "concat", "from": self._mixed(last, flat)})
         elif choice < 0.35 and len(names) > 1:

@@ -300,8 +300,8 @@ def test_a_nested_block_is_given_in_a_file_by_name_or_mapping(spec):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("squeze", "attention: squeze: no block of this name; did you mean 'squeeze_excitation'? "
-                   "`blockforge list --blocks` lists all"),
+        ("squeeze_exitation", "attention: squeeze_exitation: no block of this name; did you mean 'squeeze_excitation'? "
+                              "`blockforge list --blocks` lists all"),
         ("3", "attention: must be a block's name or {block: NAME, ...}, but is 3"),
         ("{reduction: 4}", "attention: must be a block's name or {block: NAME, ...}, but is {'reduction': 4}"),
         ("{block: squeeze_excitation, reduktion: 4}",
@@ -309,7 +309,7 @@ def test_a_nested_block_is_given_in_a_file_by_name_or_mapping(spec):
          "reduction, divisor, activation, gate"),
         ("{block: squeeze_excitation, reduction: 0}", "attention.reduction: must be at least 1, but is 0"),
         ("{block: residual, attention: {block: residual, attention: se}}",
-         "attention.attention.attention: se: no block of this name; did you mean 'conv', 'dense' or 'x'? "
+         "attention.attention.attention: se: no block of this name; did you mean 'stem'? "
          "`blockforge list --blocks` lists all"),
     ],
 )  # fmt: skip
@@ -317,8 +317,7 @@ def test_a_wrong_nested_block_is_named_by_its_path(spec, message):
     text = f"input: [8, 8, 8]\nstages:\n  a: {{block: residual, width: 8, attention: {spec}}}\n"
     with pytest.raises(InvalidNetwork) as caught:
         Network.from_yaml(text)
-    shown = re.sub(r"did you mean ('dense_layer'|'se).*\?", "did you mean 'conv', 'dense' or 'x'?", str(caught.value))
-    assert shown.partition(": a.")[2] == message
+    assert str(caught.value).partition(": a.")[2] == message
 
 
 # What a search may try

@@ -401,14 +401,12 @@ def _name_classes(plans: list[Plan], taken: set[str]) -> None:
         plainest = min(siblings, key=lambda plan: (len(plan.unit.items), -len(plan.units)))
         if len({frozenset(_attrs(plan)) for plan in siblings}) == 1:
             plainest = max(siblings, key=lambda plan: len(plan.units))
-        for plan in [plainest, *(plan for plan in siblings if plan is not plainest)]:
-            candidates = (
-                [base]
-                if plan is plainest
-                else [_more(base, plan, plainest), _field_name(base, plan, plainest)]
-            )
-            candidates += [f"{base}{i}" for i in range(2, 1000)]
-            plan.name = next(name for name in candidates if name and name not in taken)
+        # What has the fewest more comes first, so that it is named by that.
+        for plan in sorted(siblings, key=lambda plan: (plan is not plainest, len(_more(plan, plainest)))):
+            words = ["", *_more(plan, plainest), _field_value(plan, plainest)]
+            suffixes = [word for word in words if word or plan is plainest]
+            suffixes += map(str, range(2, 1000))
+            plan.name = next(base + suffix for suffix in suffixes if base + suffix not in taken)
             taken.add(plan.name)
 
 
@@ -416,21 +414,21 @@ def _attrs(plan: Plan) -> list[str]:
     return list(dict.fromkeys(item.attr[0] for item in plan.unit.items if item.attr))
 
 
-def _more(base: str, plan: Plan, plainest: Plan) -> str:
+def _more(plan: Plan, plainest: Plan) -> list[str]:
+    """What a class has that the plainest one lacks."""
     more = [name for name in _attrs(plan) if name not in _attrs(plainest)]
-    words = [camel_case(name) for name in more if not name.isdigit()]
-    return base + words[0] if words else ""
+    return [camel_case(name) for name in more if not name.isdigit()]
 
 
-def _field_name(base: str, plan: Plan, plainest: Plan) -> str:
-    """Named by a field that has one value in all uses of this class and never this one in the other's."""
+def _field_value(plan: Plan, plainest: Plan) -> str:
+    """A field with its value that all uses of a class have, and none of the plainest one's: `Expansion1`."""
     for name in sorted(type(plan.block).model_fields, key=lambda name: name in ("width", "stride")):
         mine = {getattr(_block(unit), name) for unit in plan.units}
         others = {getattr(_block(unit), name) for unit in plainest.units}
         if len(mine) == 1 and not mine & others:
             value = next(iter(mine))
             if isinstance(value, int | str):
-                return base + camel_case(name) + camel_case(str(value))
+                return camel_case(name) + camel_case(str(value))
     return ""
 
 

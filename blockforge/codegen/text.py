@@ -29,6 +29,8 @@ def source(network: Network | str) -> str:
     if isinstance(network, str):
         network = get_network(network)
     title = f"{network.name} ({network.paper})" if network.paper else network.name
+    if network.document.get("extends") == network.name:  # what an edit of a registered network looks like
+        title = f"A variant of {title}"
     return source_of(assemble(network), camel_case(network.name), title)
 
 

@@ -118,6 +118,10 @@ class _Driver:
 
     def run(self) -> Run:
         if len(self.records) < self.plan.trials:
+            self.progress.say(
+                f"searching {self.plan.space.name}: {self.plan.trials} trials, {self.plan.workers} at a time, "
+                f"kept in {self.folder.path}"
+            )
             self.executor.start()  # workers import torch while the driver imports optuna
             self._keep_settings()
             database = self.folder.path / "study.db"

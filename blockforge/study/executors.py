@@ -218,9 +218,17 @@ class LocalExecutor:
 
 
 def check_device(name: str) -> None:
-    """Raise `BlockforgeError` unless this is how a device is written; whether it is there, a worker says."""
+    """Raise `BlockforgeError` unless the device is written so, and is there."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise BlockforgeError(f"device: no device {name!r}; write auto, cpu, cuda or cuda:0")
+    if name.startswith("cuda"):
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise BlockforgeError(f"device: {name}: torch finds no CUDA device here; use auto or cpu")
+        if int(name.partition(":")[2] or 0) >= count:
+            raise BlockforgeError(f"device: {name}: torch finds {count} CUDA devices; use cuda:0 to cuda:{count - 1}")
 
 
 def default_workers(device: str) -> int:

@@ -137,6 +137,10 @@ def make_plan(
             )
         registry.dataset(data)
         train_settings(space.train)
+    elif not callable(objective):
+        raise BlockforgeError(
+            f"search: the objective is {objective!r}; give a function objective(network, module, report)"
+        )
     default = {"value": "maximize"} if objective is not None else {}
     resolved = resolve(
         directions or space.objectives or default, registry.objectives, own=objective is not None

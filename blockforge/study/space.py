@@ -14,13 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from blockforge.block import STAGE_KEYS, any_values
 from blockforge.documents import Entry, Flat, entries, find, flatten, is_hole
 from blockforge.errors import BlockforgeError, InvalidNetwork
+from blockforge.explain import explain
 from blockforge.files import dump_yaml, parse_yaml
 from blockforge.network import Network, make
 from blockforge.paths import Keys, Plain, show, with_block
 from blockforge.registry import Registry, get_registry
+from blockforge.study.training import TrainSettings
 
 Scalar = bool | int | float | str | None
 Direction = Literal["minimize", "maximize"]
@@ -91,8 +95,11 @@ class Space:
     def draw(self, choose: Choose) -> Network:
         """The candidate that the choices make; a hole is asked for only where it exists; raises `BlockforgeError`."""
         filler = _Filler(self, choose)
-        flat = Flat(filler.document(), {(): self.name})
-        return make(flat, {**flat.value, "name": self.name}, self.registry, self.name)
+        # What is said of the base, its idea and its paper, needn't be true of a candidate.
+        document = {key: value for key, value in filler.document().items() if key not in ("about", "paper")}
+        return make(
+            Flat(document, {(): self.name}), {**document, "name": self.name}, self.registry, self.name
+        )
 
     def first(self) -> Network:
         """The candidate of every hole's first option."""
@@ -227,6 +234,12 @@ def space_from_entry(entry: Entry, registry: Registry) -> Space:
         flat.mistake(("data",), f"must be a data set's name, but is {data!r}")
     elif data is not None:
         _look_up(flat, ("data",), registry.dataset, data)
+    flat.marks.update({("train", name): entry.where(("train", name)) for name in train})
+    try:
+        TrainSettings.model_validate(train)
+    except ValidationError as error:
+        for loc, message in explain(error, TrainSettings, "train"):
+            flat.mistake(("train", *loc), message)
     space = Space(entry.name, flat.value, raw, objectives, limits, data, train, registry, flat.marks)
     _try_out(space, flat)
     if flat.mistakes:

@@ -30,7 +30,7 @@ class TrainSettings(BaseModel):
     holds for SGD with Nesterov momentum 0.9. `shift` moves each training image by up to so many pixels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 8
     batch: Annotated[int, Field(ge=2)] = 128
     lr: Annotated[float, Field(gt=0)] = 0.2

@@ -1,0 +1,1 @@
+"""Files of networks: extends, merging, edits, and where each mistake is."""

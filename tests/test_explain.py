@@ -1,0 +1,1 @@
+"""What pydantic finds, in the field's terms."""

@@ -1,0 +1,1 @@
+"""A search space: its holes, its draws, its mistakes, its identity."""

@@ -1,0 +1,1 @@
+"""Which stage feeds which."""
