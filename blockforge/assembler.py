@@ -50,7 +50,9 @@ def graph_of(block: Block, *inputs: Shape) -> Graph:
     names = ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(1, len(inputs) + 1)]
     values = tuple(graph.input(shape, name) for shape, name in zip(inputs, names, strict=True))
     if block.arity is not None and len(values) != block.arity:
-        raise BlockforgeError(f"{block.name}: takes {block.arity} input(s), but got {len(values)}; give it as many shapes")
+        raise BlockforgeError(
+            f"{block.name}: takes {block.arity} input(s), but got {len(values)}; give it as many shapes"
+        )
     graph.outputs["output"] = expand(graph, "", block, values)
     return graph
 
@@ -61,7 +63,9 @@ def check_size(network: Network) -> None:
     if repeats > MAX_OPS:
         raise BlockforgeError(f"{network.name}: {repeats:,} blocks are more than {MAX_OPS:,}; make it shallower")
     if repeats > MANY and _more_ops_than_allowed(network):
-        raise BlockforgeError(f"{network.name}: its {repeats:,} blocks have more than {MAX_OPS:,} operations; make it shallower")
+        raise BlockforgeError(
+            f"{network.name}: its {repeats:,} blocks have more than {MAX_OPS:,} operations; make it shallower"
+        )
 
 
 def _more_ops_than_allowed(network: Network) -> bool:

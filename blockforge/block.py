@@ -64,9 +64,7 @@ Groups = Annotated[int, Field(ge=1)]
 """The number of groups that a convolution's channels fall into."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
 """A probability, such as dropout's."""
-Activation = Literal[
-    "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "softmax"
-]
+Activation = Literal["relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "softmax"]
 """The name of an activation."""
 
 
@@ -182,9 +180,7 @@ def resolve_block(value: Any, info: ValidationInfo) -> Any:
     except ValidationError as error:
         details = [
             InitErrorDetails(type=_refusal(message), loc=loc, input=None)
-            for loc, message in explain(
-                error, cls, block_name(cls)
-            )  # whoever made the outer block can't name this one
+            for loc, message in explain(error, cls, block_name(cls))  # whoever made the outer block can't name this one
         ]
         raise ValidationError.from_exception_data(cls.__name__, details) from None
 
@@ -202,9 +198,7 @@ def check_block_class(cls: type[Block]) -> None:
     """Refuse a class that can't be a block; raises `BlockforgeError`."""
     where = f"block {cls.__name__}"
     if cls.expand is Block.expand and not inspect.isabstract(cls):
-        raise BlockforgeError(
-            f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`"
-        )
+        raise BlockforgeError(f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
     for name, field in cls.model_fields.items():
         if name in _RESERVED or hasattr(Block, name):
             raise BlockforgeError(

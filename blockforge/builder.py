@@ -44,9 +44,7 @@ def build(
     if isinstance(what, Block):
         return _build_block(what, input, (classes, in_channels, edits), init=init)
     if not isinstance(what, str | os.PathLike | Network):
-        raise BlockforgeError(
-            f"build: takes a network, its name or path, or a block such as Conv(), but got {what!r}"
-        )
+        raise BlockforgeError(f"build: takes a network, its name or path, or a block such as Conv(), but got {what!r}")
     network = what if isinstance(what, Network) else get_network(what)
     changes: dict[str, Any] = {} if classes is None else {"classes": classes}
     if input is not None:
@@ -66,14 +64,11 @@ def _source(network: Network) -> str:
 def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:
     if given is None or any(other is not None for other in others):
         raise BlockforgeError(
-            f"{block.name}: a single block is built by its input's shape alone;"
-            " write build(block, input=(64, 56, 56))"
+            f"{block.name}: a single block is built by its input's shape alone; write build(block, input=(64, 56, 56))"
         )
     shapes = [given] if _is_shape(given) else given
     if not (isinstance(shapes, tuple | list) and shapes and all(map(_is_shape, shapes))):
-        raise BlockforgeError(
-            f"{block.name}: input={given!r} is no shape; write (64, 56, 56), or a list of such"
-        )
+        raise BlockforgeError(f"{block.name}: input={given!r} is no shape; write (64, 56, 56), or a list of such")
     graph = graph_of(block, *map(tuple, shapes))
     return make(source_of(graph, type(block).__name__, block.name), Init() if init else None)
 

@@ -27,9 +27,7 @@ _KEYS = {
 }
 
 
-def catalogue(
-    registry: Registry, sections: Sequence[str], pattern: str | None = None
-) -> dict[str, list[Record]]:
+def catalogue(registry: Registry, sections: Sequence[str], pattern: str | None = None) -> dict[str, list[Record]]:
     """What is registered by section, sorted by family; with a pattern, what it matches by name or family.
 
     `*`, `?` and `[...]` stand for letters; a pattern without them matches anywhere in a name. Raises
@@ -44,8 +42,7 @@ def catalogue(
     if pattern is None:
         return everything
     chosen = {
-        section: [record for record in records if _matches(record, pattern)]
-        for section, records in everything.items()
+        section: [record for record in records if _matches(record, pattern)] for section, records in everything.items()
     }
     if not any(chosen.values()):
         names = [record["name"] for records in everything.values() for record in records]
@@ -135,9 +132,7 @@ def catalogue_text(found: Mapping[str, list[Record]], width: int | None) -> str:
         if not records:
             continue
         keys = _KEYS[section]
-        columns = [
-            Column(title, fold=title != "paper", breaks=title != "paper") for title in _TITLES[section]
-        ]
+        columns = [Column(title, fold=title != "paper", breaks=title != "paper") for title in _TITLES[section]]
         rows, before = [], None
         for record in records:
             first, *rest = (str(record[key] or "") for key in keys)

@@ -36,31 +36,20 @@ input_option = click.option(
     "--input", "inputs", metavar="C,H,W", multiple=True, help="The input's channels, height and width."
 )
 set_option = click.option(
-    "--set",
-    "edits",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Set a value: layer3.depth=23; repeatable.",
+    "--set", "edits", metavar="PATH=VALUE", multiple=True, help="Set a value: layer3.depth=23; repeatable."
 )
 
 
 def command(function: F) -> click.Command:
     """A command with the options that all of them have."""
     plugin = click.option(
-        "--plugin",
-        "plugin_files",
-        metavar="FILE",
-        multiple=True,
-        help="Load a plugin from a file; repeatable.",
+        "--plugin", "plugin_files", metavar="FILE", multiple=True, help="Load a plugin from a file; repeatable."
     )
     return main.command(function.__name__.rstrip("_"))(plugin(debug_option(function)))
 
 
 @click.group(
-    "blockforge",
-    cls=Commands,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    "blockforge", cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
@@ -98,13 +87,9 @@ def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **s
 @click.option("--stage", metavar="NAME", help="Only the rows of this stage ('layer*': of these stages).")
 @click.option("--batch", type=click.IntRange(min=1), help="Give the memory of a batch of this size, too.")
 @click.option("--formula", is_flag=True, help="Show how parameters come about, (5*5*1+1)*6 = 156.")
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv"]), help="How to set the table."
-)
+@click.option("--format", "style", type=click.Choice(["text", "markdown", "csv"]), help="How to set the table.")
 @json_option
-def show(
-    network: str | None, block: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any
-) -> None:
+def show(network: str | None, block: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
     """Show what a network is made of, as a table.
 
     NETWORK is a name, FILE.yaml or FILE.yaml#NAME; a found architecture is RUN/trials/0017/network.yaml.
@@ -136,15 +121,11 @@ def show(
 
 @command
 @click.argument("network")
-@click.option(
-    "--python", "path", metavar="FILE", required=True, help="The file to write; -: standard output."
-)
+@click.option("--python", "path", metavar="FILE", required=True, help="The file to write; -: standard output.")
 @click.option("--force", is_flag=True, help="Write over a file that exists.")
 @set_option
 @input_option
-def export(
-    network: str, path: str, force: bool, plugin_files: tuple[str, ...], **changes: tuple[str, ...]
-) -> None:
+def export(network: str, path: str, force: bool, plugin_files: tuple[str, ...], **changes: tuple[str, ...]) -> None:
     """Write a network as Python source.
 
     The file imports torch alone. NETWORK is a name, FILE.yaml or FILE.yaml#NAME.
@@ -163,9 +144,7 @@ def export(
         with Path(path).open("w" if force else "x", encoding="utf-8") as file:
             file.write(source)
     except FileExistsError:
-        raise BlockforgeError(
-            f"{path}: exists already; give another name, or --force to write over it"
-        ) from None
+        raise BlockforgeError(f"{path}: exists already; give another name, or --force to write over it") from None
     except OSError as error:
         raise BlockforgeError(f"{path}: can't be written ({error.strerror}); name another file") from None
     click.echo(f"{path}: {made.name} in {len(source.splitlines())} lines", err=True)
@@ -189,22 +168,14 @@ def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
 @click.option("--trials", type=click.IntRange(min=1), help="How many networks to train [default: 24].")
 @click.option("--workers", type=click.IntRange(min=1), help="How many at a time [default: one a core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from."
-)
+@click.option("--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from.")
 @click.option("--run", metavar="DIR", help="The folder that keeps everything [default: runs/SPACE].")
 @click.option(
-    "--limit",
-    "limits",
-    metavar="NAME=NUMBER",
-    multiple=True,
-    help="Train none beyond: params=2e5; repeatable.",
+    "--limit", "limits", metavar="NAME=NUMBER", multiple=True, help="Train none beyond: params=2e5; repeatable."
 )
 @click.option("--sampler", default="tpe", show_default=True, help="random, tpe or nsga2.")
 @json_option
-def search(
-    space: str, limits: tuple[str, ...], as_json: bool, plugin_files: tuple[str, ...], **options: Any
-) -> None:
+def search(space: str, limits: tuple[str, ...], as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
     """Train networks of a space; print the front.
 
     SPACE is a name, FILE.yaml or FILE.yaml#NAME. The same command goes on where an interrupted one stopped.
@@ -217,8 +188,7 @@ def search(
     run = run_search(space, limits=bounds or None, **given)
     _report(run, as_json)
     click.echo(
-        f"{run.path}: all trials, front.md and front.png; `blockforge best {run.path}` prints this again",
-        err=True,
+        f"{run.path}: all trials, front.md and front.png; `blockforge best {run.path}` prints this again", err=True
     )
 
 
@@ -273,9 +243,7 @@ def _network(
     from blockforge.network import get_network
 
     if name not in registry.networks and name in registry.spaces:
-        raise BlockforgeError(
-            f"{name}: a search space, not a network; use it with `blockforge search {name}`"
-        )
+        raise BlockforgeError(f"{name}: a search space, not a network; use it with `blockforge search {name}`")
     if len(shapes) > 1:
         raise click.UsageError("a network has one input; give --input once")
     network = get_network(name)

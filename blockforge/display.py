@@ -62,9 +62,7 @@ def layer_rows(graph: Graph) -> list[Row]:
     for node in graph:
         shapes = node.input_shapes
         kernel = getattr(node.op, "kernel", None)
-        stride = (
-            getattr(node.op, "stride", None) or kernel
-        )  # a pool's stride is its kernel unless it is given
+        stride = getattr(node.op, "stride", None) or kernel  # a pool's stride is its kernel unless it is given
         rows.append(
             Row(
                 node.name,
@@ -101,11 +99,7 @@ def stage_rows(graph: Graph) -> list[Row]:
     return rows
 
 
-ROWS: dict[str, Callable[[Graph], list[Row]]] = {
-    "layer": layer_rows,
-    "block": block_rows,
-    "stage": stage_rows,
-}
+ROWS: dict[str, Callable[[Graph], list[Row]]] = {"layer": layer_rows, "block": block_rows, "stage": stage_rows}
 
 
 def rows_of(graph: Graph, by: str, stage: str | None = None) -> list[Row]:
@@ -213,7 +207,5 @@ def rows_table(rows: Sequence[Row], by: str, render: Render, *, formula: bool = 
 def rows_csv(rows: Sequence[Row], by: str, *, formula: bool = False) -> str:
     """The table as CSV: numbers without commas, and the formula in a column of its own."""
     titles = [by, *(column.title.partition(" ")[0].lower() for column in columns_of(by)[1:])]
-    lines = [
-        [*cells_of(row, by)[:-2], row.params, row.macs, *([row.formula] if formula else [])] for row in rows
-    ]
+    lines = [[*cells_of(row, by)[:-2], row.params, row.macs, *([row.formula] if formula else [])] for row in rows]
     return csv_table([*titles, *(["formula"] if formula else [])], lines)

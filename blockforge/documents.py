@@ -61,7 +61,9 @@ def entries(document: Document) -> dict[str, Entry]:
     value = document.value
     stem = Path(document.source).stem
     if not isinstance(value, dict):
-        raise InvalidNetwork([f"{document.source}: holds no mapping; write a network's keys: {', '.join(NETWORK_KEYS)}"])
+        raise InvalidNetwork(
+            [f"{document.source}: holds no mapping; write a network's keys: {', '.join(NETWORK_KEYS)}"]
+        )
     if {"stages", "extends", "base", "vary"} & set(value) or not all(isinstance(item, dict) for item in value.values()):
         name = value.get("name", stem)
         return {str(name): Entry(str(name), value, document.where)}
@@ -131,14 +133,14 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
     return flat
 
 
-def _parent(
-    entry: Entry, name: str, key: str, registry: Registry, chain: tuple[str, ...], flat: Flat
-) -> Plain:
+def _parent(entry: Entry, name: str, key: str, registry: Registry, chain: tuple[str, ...], flat: Flat) -> Plain:
     place = f"{entry.where((key,))}: {key}"
     mark = f"{entry.where(()).rpartition(':')[0]}#{entry.name}"
     if mark in chain:
         names = [each.rpartition("#")[2] for each in (*chain[chain.index(mark) :], mark)]
-        flat.mistakes.append(f"{place}: the networks {' -> '.join(names)} extend each other in a cycle; change an `extends`")
+        flat.mistakes.append(
+            f"{place}: the networks {' -> '.join(names)} extend each other in a cycle; change an `extends`"
+        )
         return {}
     try:
         other = entry.siblings.get(name)
@@ -162,30 +164,35 @@ def _merge_stages(entry: Entry, raw: Any, flat: Flat, registry: Registry) -> Non
         flat.mistake(("stages",), f"must be a mapping from names to stages, but is {raw!r}")
         return
     stages: Plain = dict(flat.value.get("stages", {}))
-    for name, stage in raw.items():
-        _mark(flat, entry, ("stages", name), stage)
-        if stage is None:
+    for name, given in raw.items():
+        place: Keys = ("stages", name)
+        _mark(flat, entry, place, given)
+        if given is None:
             if name not in stages:
-                flat.mistake(("stages", name), f"null removes a stage, but there is none{did_you_mean(name, stages) or ';'} there are {', '.join(stages) or 'none'}")
+                flat.mistake(place, f"null removes a stage, but there is none{_closest(name, stages)}")
             stages.pop(name, None)
-            continue
-        if not isinstance(stage, dict):
-            flat.mistake(("stages", name), f"a stage must be a mapping such as {{block: residual, width: 64}}, but is {stage!r}")
-            continue
-        stage = dict(stage)
-        after = stage.pop("after", None)
-        if name in stages:
-            stage = _merged(flat, name, stages[name], stage, registry)
-        stages[name] = stage
-        if after is not None:
-            if not isinstance(after, str) or after not in stages or after == name:
-                flat.mistake(("stages", name, "after"), f"no stage {after!r}{did_you_mean(str(after), stages) or ';'} there are {', '.join(stages)}")
-            else:
-                del stages[name]
-                keys = list(stages)
-                keys.insert(keys.index(after) + 1, name)
-                stages = {key: stages.get(key, stage) for key in keys}
+        elif not isinstance(given, dict):
+            flat.mistake(place, f"a stage must be a mapping such as {{block: residual, width: 64}}, but is {given!r}")
+        else:
+            own = {key: value for key, value in given.items() if key != "after"}
+            stages[name] = _merged(flat, name, stages[name], own, registry) if name in stages else own
+            after = given.get("after")
+            if after is not None and (not isinstance(after, str) or after not in stages or after == name):
+                flat.mistake((*place, "after"), f"no stage {after!r}{_closest(str(after), stages)}")
+            elif after is not None:
+                stages = _placed(stages, name, after)
     flat.value = flat.value | {"stages": stages}
+
+
+def _closest(name: str, stages: Plain) -> str:
+    return f"{did_you_mean(name, stages) or ';'} there are {', '.join(stages) or 'none'}"
+
+
+def _placed(stages: Plain, name: str, after: str) -> Plain:
+    """The stages with one of them moved behind another."""
+    keys = [key for key in stages if key != name]
+    keys.insert(keys.index(after) + 1, name)
+    return {key: stages[key] for key in keys}
 
 
 def _merged(flat: Flat, name: str, old: Plain, new: Plain, registry: Registry) -> Plain:

@@ -50,12 +50,12 @@ def explain(
 
 
 def _is_union_tag(part: str | int) -> bool:
-    return isinstance(part, str) and ("[" in part or part in ("int", "float", "bool", "str", "none", "Block"))
+    return isinstance(part, str) and (
+        "[" in part or part.startswith("constrained-") or part in ("int", "float", "bool", "str", "none", "Block")
+    )
 
 
-def _message(
-    item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what: str, beside: tuple[str, ...]
-) -> str:
+def _message(item: Any, loc: tuple[str | int, ...], model: type[BaseModel], what: str, beside: tuple[str, ...]) -> str:
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "extra_forbidden":
         model, what = _nested(model, loc[:-1], what)
@@ -76,7 +76,8 @@ def _message(
     if kind in _KINDS:
         return f"must be {_KINDS[kind]}, but is {value!r}{hole_hint(value)}"
     if kind in ("too_long", "too_short"):
-        return f"must have {context.get('max_length', context.get('min_length'))} entries, but has {context['actual_length']}"
+        length = context.get("max_length", context.get("min_length"))
+        return f"must have {length} entries, but has {context['actual_length']}"
     return str(item["msg"])
 
 

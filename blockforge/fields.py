@@ -27,12 +27,7 @@ class FieldText:
 
     def cells(self) -> list[str]:
         """The cells of its row: name, type, default, what a search tries."""
-        return [
-            self.name,
-            self.type,
-            "(must be given)" if self.default is None else self.default,
-            self.search,
-        ]
+        return [self.name, self.type, "(must be given)" if self.default is None else self.default, self.search]
 
 
 def field_texts(cls: type[Block]) -> list[FieldText]:

@@ -23,6 +23,7 @@ MAX_ELEMENTS = 2**40
 # Attributes of nn.Module, nn.Sequential, nn.ModuleList and nn.ModuleDict: a child of that name would break the
 # module (a test compares).
 RESERVED = frozenset(
+    # As text, since a list of a hundred lines would say no more.
     """T_destination _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _compiled_call_impl
     _forward_hooks _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks
     _forward_pre_hooks_with_kwargs _get_abs_string_index _get_backward_hooks _get_backward_pre_hooks
@@ -38,7 +39,7 @@ RESERVED = frozenset(
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
     register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to
-    to_empty train training type update values xpu zero_grad""".split()
+    to_empty train training type update values xpu zero_grad""".split()  # noqa: SIM905
 )
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -196,7 +197,9 @@ class Graph:
             self._scopes.add(scope)
         for part in parts:
             if part.startswith("__"):
-                raise OpError(f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name")
+                raise OpError(
+                    f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name"
+                )
             if part in RESERVED:
                 raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
             if not _NAME.fullmatch(part):
@@ -272,9 +275,7 @@ class Graph:
         results = [origin[value.node.index, value.port] for value in self.outputs.values()]
         backward: dict[int, bytes] = {}
         for index in sorted(forward, reverse=True):
-            reads = [
-                backward[reader] + b"%d.%d" % (operand, port) for reader, operand, port in edges.get(index, ())
-            ]
+            reads = [backward[reader] + b"%d.%d" % (operand, port) for reader, operand, port in edges.get(index, ())]
             reads += [b"out%d.%d" % (i, port) for i, (maker, port) in enumerate(results) if maker == index]
             backward[index] = _digest(forward[index], *sorted(reads))
         return _digest(b"network", *sorted(backward.values())).hex()

@@ -102,16 +102,10 @@ class Network:
 
     def _edited_document(self, edits: Mapping[str, Any]) -> Plain:
         plain = {path: listed(value) for path, value in edits.items()}
-        if (
-            "extends" not in self.document
-            and "name" not in self.document
-            and self.name in self.registry.networks
-        ):
+        if "extends" not in self.document and "name" not in self.document and self.name in self.registry.networks:
             return {"name": self.name, "extends": self.name, "set": plain}
         before = self.document.get("set", {})
-        kept = {
-            path: value for path, value in before.items() if path not in plain
-        }  # the last word comes last
+        kept = {path: value for path, value in before.items() if path not in plain}  # the last word comes last
         return {**self.document, "set": {**kept, **plain}}
 
     def _with_stages(self, problems: Flat, document: Plain, touched: list[str]) -> Network:
@@ -143,7 +137,7 @@ class Network:
     def _is_told_by(self, document: Plain) -> bool:
         """Whether a document by itself is read as this network."""
         try:
-            told = flatten(Entry(self.name, document, lambda keys: ""), self.registry)
+            told = flatten(Entry(self.name, document, lambda _: ""), self.registry)
         except InvalidNetwork:  # it extends a neighbour in its file that nobody else knows
             return False
         value = {"name": self.name, **told.value}
@@ -186,9 +180,7 @@ def list_blocks() -> list[str]:
 def from_entry(entry: Entry, registry: Registry) -> Network:
     """Make the network of a file's entry; raises `InvalidNetwork` with all mistakes."""
     if isinstance(entry.raw, dict) and {"base", "vary"} & set(entry.raw):
-        raise InvalidNetwork(
-            [f"{entry.where(())}: a search space, not a network; use it with `blockforge search`"]
-        )
+        raise InvalidNetwork([f"{entry.where(())}: a search space, not a network; use it with `blockforge search`"])
     flat = flatten(entry, registry)
     return make(flat, entry.raw if isinstance(entry.raw, dict) else {}, registry, entry.name)
 

@@ -25,7 +25,7 @@ _FLOW = re.compile(r"""[{,]\s*([a-z_]+):\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^,{}\[\]"
 _SPECIAL = "|>&*!{["
 
 
-class _Unclear(Exception):  # noqa: N818 (not an error: the file is read as usual then)
+class _Unclear(Exception):
     """A line that only the YAML reader can judge."""
 
 

@@ -30,9 +30,7 @@ def split(path: str) -> tuple[str, ...]:
     """The parts of a path; raises `BlockforgeError` for an empty part."""
     parts = tuple(path.split("."))
     if not all(parts):
-        raise BlockforgeError(
-            f"{path}: a path has no empty parts; write it as STAGE.FIELD, as in layer3.depth"
-        )
+        raise BlockforgeError(f"{path}: a path has no empty parts; write it as STAGE.FIELD, as in layer3.depth")
     return parts
 
 
@@ -86,9 +84,7 @@ def block_names(block: Any) -> list[str]:
     return [name for option in options for name in block_names(option)] if isinstance(options, list) else []
 
 
-def edit(
-    document: Mapping[str, Any], path: str, value: Any, resolve: Resolve
-) -> tuple[Plain, list[str], list[Keys]]:
+def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -> tuple[Plain, list[str], list[Keys]]:
     """A flat document with the value set at every place that a path means; what else changed; the places."""
     notes: list[str] = []
     changed = targets(path, document, resolve)

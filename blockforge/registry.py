@@ -50,10 +50,9 @@ class Plugin:
     @property
     def label(self) -> str:
         """The plugin as messages name it."""
-        return {
-            "built-in": f"blockforge's own plugin {self.name}",
-            "file": f"plugin file {self.location}",
-        }.get(self.origin, f"package {self.distribution} {self.version}")
+        return {"built-in": f"blockforge's own plugin {self.name}", "file": f"plugin file {self.location}"}.get(
+            self.origin, f"package {self.distribution} {self.version}"
+        )
 
 
 class Registry:
@@ -116,7 +115,9 @@ class Registry:
                         plugin.hooks += (caller.name,)
                         _collect(plugin, kind, implementation.function())
             if not plugin.hooks:
-                raise PluginError("it implements no hook; write @hookimpl above `def register_blocks()`")
+                raise PluginError(  # noqa: TRY301 (one place says what became of a plugin)
+                    "it implements no hook; write @hookimpl above `def register_blocks()`"
+                )
             self._claim(plugin)
         except (Exception, SystemExit) as error:  # a plugin may raise anything, and must not take the others with it
             plugin.error = _reason(error)
@@ -130,7 +131,8 @@ class Registry:
             for name in plugin.registered[kind]:
                 if (kind, name) in self._clashes and plugin.origin != "package":
                     raise PluginError(
-                        f"{kind[:-1]} {name!r} is registered by {self._clashes[kind, name]} already; choose another name"
+                        f"{kind[:-1]} {name!r} is registered by {self._clashes[kind, name]} already; "
+                        "choose another name"
                     )
                 other = self._names[kind].get(name)
                 if other and not (plugin.origin == other[1].origin == "package"):

@@ -95,9 +95,7 @@ class Scope:
         conv: Op
         try:
             if padding == "same":
-                conv = ops.Conv2dSame(
-                    width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias
-                )
+                conv = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
             else:
                 if padding is None:
                     (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
@@ -113,7 +111,7 @@ class Scope:
 
     def norm(self, name: str, x: Value) -> Value:
         """Batch normalisation with the network's eps and momentum, of maps `(C, H, W)` or features `(C,)`."""
-        kind = ops.BatchNorm2d if len(x.shape) == 3 else ops.BatchNorm1d  # noqa: PLR2004 (C, H, W)
+        kind = ops.BatchNorm2d if len(x.shape) == 3 else ops.BatchNorm1d
         return self.op(name, kind(*self._graph.norm), x)
 
     def activation(self, name: str, x: Value, kind: str) -> Value:
@@ -160,11 +158,7 @@ class Scope:
         """The mean of each window; the stride is the kernel unless it is given."""
         stride = kernel if stride is None else stride
         pool = ops.AvgPool2d(
-            _one(kernel),
-            _one(stride),
-            _one(padding),
-            ceil_mode=ceil_mode,
-            count_include_pad=count_include_pad,
+            _one(kernel), _one(stride), _one(padding), ceil_mode=ceil_mode, count_include_pad=count_include_pad
         )
         return self.op(name, pool, x)
 
@@ -236,9 +230,7 @@ def expand(
             "end it with `return` and the last value"
         )
     if value.graph is not graph:
-        raise BlockforgeError(
-            f"{where}: it returned a value of another graph; return one made from its own inputs"
-        )
+        raise BlockforgeError(f"{where}: it returned a value of another graph; return one made from its own inputs")
     expansion.stop = len(graph.nodes)
     expansion.output = value
     return value

@@ -62,9 +62,7 @@ def read_settings(value: Plain, flat: Flat) -> Settings | None:
     if "input" not in given:
         given["input"] = (1,)
         if "input" not in holes:
-            flat.mistake(
-                (), "a network needs an input; write `input: [3, 224, 224]` (channels, height, width)"
-            )
+            flat.mistake((), "a network needs an input; write `input: [3, 224, 224]` (channels, height, width)")
     if isinstance(given["input"], tuple) and len(given["input"]) not in (1, 3):
         flat.mistake(("input",), f"must be [channels, height, width], or [features], but is {value['input']}")
         given["input"] = (1,)

@@ -81,17 +81,14 @@ class Sheet:
         parts = ["\n\n".join(self._title(markdown)) if markdown else "\n".join(self._title(markdown))]
         if self.block is not None:
             columns = [
-                Column(title, fold=True, breaks=True)
-                for title in ("field", "type", "default", "a search tries")
+                Column(title, fold=True, breaks=True) for title in ("field", "type", "default", "a search tries")
             ]
             fields = [each.cells() for each in field_texts(self.block)]
             parts += [render(columns, fields)] if fields else []
             shapes = " and ".join(show_shape(node.shapes[0]) for node in self.graph.inputs)
             parts.append(f"At input {shapes} (channels, height, width):")
         parts.append(rows_table(self.rows, self.view.by, render, formula=self.view.formula))
-        parts.append(
-            lines_table(totals_lines(self.graph, self.rows, self.view.stage), self.view.style, width)
-        )
+        parts.append(lines_table(totals_lines(self.graph, self.rows, self.view.stage), self.view.style, width))
         if self.view.batch:
             parts.append(lines_table(memory_lines(self.graph, self.view.batch), self.view.style, width))
         return "\n\n".join(parts)
@@ -103,11 +100,7 @@ class Sheet:
         return [f"{name}: {about}" if about else name, *([f"paper: {paper}"] if paper else [])]
 
 
-def network_sheet(
-    network: Network,
-    own_input: Shape,
-    view: View,
-) -> Sheet:
+def network_sheet(network: Network, own_input: Shape, view: View) -> Sheet:
     """The sheet of a network; `own_input` is the input that its file gives. Raises `BlockforgeError`."""
     graph = assemble(network)
     head = {
@@ -141,11 +134,7 @@ def _derived(network: Network, graph: Graph, own_input: Shape) -> list[str]:
 
 
 def block_sheet(
-    cls: type[Block],
-    registry: Registry,
-    edits: Mapping[str, Any],
-    shapes: Sequence[Sequence[int]],
-    view: View,
+    cls: type[Block], registry: Registry, edits: Mapping[str, Any], shapes: Sequence[Sequence[int]], view: View
 ) -> Sheet:
     """The sheet of a block with these fields, at these inputs or `SHAPE`; raises `BlockforgeError`."""
     block = _make(cls, registry, edits)

@@ -40,15 +40,12 @@ def read_sources(raw_stages: Plain, flat: Flat) -> dict[str, tuple[str, ...]]:
     for name, raw in raw_stages.items():
         if name in (wiring.INPUT, *SETTINGS) or not _STAGE_NAME.fullmatch(name):
             flat.mistake(
-                ("stages", name),
-                "is no name for a stage; use letters, digits, '_' and '-', and no key of a network",
+                ("stages", name), "is no name for a stage; use letters, digits, '_' and '-', and no key of a network"
             )
         given = raw.get("from", before) if isinstance(raw, dict) else before
         listed = [given] if isinstance(given, str) else given
         if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
-            flat.mistake(
-                ("stages", name, "from"), f"must be a stage's name or a list of them, but is {given!r}"
-            )
+            flat.mistake(("stages", name, "from"), f"must be a stage's name or a list of them, but is {given!r}")
             listed = [before]
         sources[name] = tuple(listed)
         before = name
@@ -62,19 +59,17 @@ def make_stage(
     before = len(flat.mistakes)
     place = ("stages", name)
     if not isinstance(raw, dict):
-        flat.mistake(
-            place, f"a stage must be a mapping such as {{block: residual, width: 64}}, but is {raw!r}"
-        )
+        flat.mistake(place, f"a stage must be a mapping such as {{block: residual, width: 64}}, but is {raw!r}")
         return None
     for key, value in raw.items():
         if is_hole(value):
             flat.mistake((*place, key), HOLE.format(value=value))
     kind, depth, scope = raw.get("block"), raw.get("depth", 1), raw.get("scope")
-    if type(depth) is not int or not 1 <= depth <= MAX_DEPTH:
-        if not is_hole(depth):
-            flat.mistake(
-                (*place, "depth"), f"must be a whole number from 1 to {MAX_DEPTH:,}, but is {_number(depth)}{hole_hint(depth)}"
-            )
+    if (type(depth) is not int or not 1 <= depth <= MAX_DEPTH) and not is_hole(depth):
+        flat.mistake(
+            (*place, "depth"),
+            f"must be a whole number from 1 to {MAX_DEPTH:,}, but is {_number(depth)}{hole_hint(depth)}",
+        )
     if scope is not None and not isinstance(scope, str):
         flat.mistake((*place, "scope"), f"must be text, such as features.{{n}}, but is {scope!r}")
     if not isinstance(kind, str):
@@ -114,8 +109,7 @@ def make_stage(
         )
     if cls.arity not in (None, 1) and depth != 1:
         flat.mistake(
-            (*place, "depth"),
-            f"block {kind} takes {cls.arity} inputs, so it can't be repeated; set its depth to 1",
+            (*place, "depth"), f"block {kind} takes {cls.arity} inputs, so it can't be repeated; set its depth to 1"
         )
     if len(flat.mistakes) > before:
         return None

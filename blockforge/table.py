@@ -39,9 +39,7 @@ def text_table(columns: Sequence[Column], rows: Rows, width: int | None = None) 
     widths, gap = [max(map(len, column)) for column in cells], GAP
     if width is not None:
         least = [max(map(_longest_word, column)) for column in cells]
-        widths = _narrowed(
-            widths, least, [column.fold for column in columns], width - gap * (len(columns) - 1)
-        )
+        widths = _narrowed(widths, least, [column.fold for column in columns], width - gap * (len(columns) - 1))
         if sum(widths) + gap * (len(columns) - 1) > width:
             gap = 1
             least = [min(size, NARROWEST) for size in widths]
@@ -69,8 +67,7 @@ def markdown_table(columns: Sequence[Column], rows: Rows) -> str:
     cells = [[_escaped(cell) for cell in row] for row in rows]
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(titles, *cells, strict=True)]
     rule = [
-        "-" * (size - 1) + ":" if column.right else "-" * size
-        for column, size in zip(columns, widths, strict=True)
+        "-" * (size - 1) + ":" if column.right else "-" * size for column, size in zip(columns, widths, strict=True)
     ]
     lines = []
     for line in (titles, rule, *cells):

@@ -24,18 +24,25 @@ def mistakes(sources: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]
         for other in feeding:
             if other not in known:
                 sound = False
-                yield name, f"no stage {other!r} to read from{did_you_mean(other, known) or ';'} there are {', '.join(known)}"
+                yield (
+                    name,
+                    f"no stage {other!r} to read from{did_you_mean(other, known) or ';'} there are {', '.join(known)}",
+                )
     if not sound:
         return
     cycle = _cycle(tuple(sources.items()))
     if cycle:
-        yield cycle[0], f"the stages {' -> '.join([*cycle, cycle[0]])} feed each other in a cycle; change a `from`"
+        yield (cycle[0], f"the stages {' -> '.join([*cycle, cycle[0]])} feed each other in a cycle; change a `from`")
         return
     read = {other for feeding in sources.values() for other in feeding}
     *others, last = sources
     for name in others:
         if name not in read:
-            yield name, f"no stage reads it, and it isn't the last one ({last}, which is the output); read it with `from`, or remove it"
+            yield (
+                name,
+                f"no stage reads it, and it isn't the last one ({last}, which is the output); "
+                "read it with `from`, or remove it",
+            )
 
 
 def _cycle(sources: Sources) -> list[str]:

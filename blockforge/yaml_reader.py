@@ -40,17 +40,11 @@ _PHRASES = (
     (r"scanning an (?:alias|anchor)", "text can't start with * or &; put it in quotes"),
     (r"expected ',' or '\]'", "the list that opens {there} isn't closed; add a ',' or a ']'"),
     (r"expected ',' or '}'", "the mapping that opens {there} isn't closed; add a ',' or a '}}'"),
-    (
-        r"mapping values are not allowed",
-        "a ':' can't stand here; put the text in quotes, or mend the indentation",
-    ),
+    (r"mapping values are not allowed", "a ':' can't stand here; put the text in quotes, or mend the indentation"),
     (r"could not find expected ':'", "the key that starts {there} lacks its ':'; write `key: value`"),
     (r"found unexpected end of stream", "the quote that opens {there} isn't closed; close it"),
     (r"found unexpected document separator", "the quote that opens {there} isn't closed; close it"),
-    (
-        r"expected <block end>",
-        "this doesn't continue what starts {there}; mend the indentation or the quotes",
-    ),
+    (r"expected <block end>", "this doesn't continue what starts {there}; mend the indentation or the quotes"),
     (r"sequence entries are not allowed", "a '- ' can't stand here; begin a new line with it, below its key"),
     (r"unknown escape character .(.*).$", "\\{0} is no escape; write \\\\ for a backslash, or single quotes"),
     (r"node content, but found '<stream", "a value is missing at the end; write it, and close what is open"),
@@ -66,7 +60,7 @@ _PHRASES = (
 _NO_CHARACTER = re.compile(r"\\U(?!000[0-9a-fA-F]|0010)[0-9a-fA-F]{8}")
 
 
-class _GiveUp(Exception):  # noqa: N818 - not an error: what was found so far is reported
+class _GiveUp(Exception):
     """Nothing after this place can be judged."""
 
 

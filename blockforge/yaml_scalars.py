@@ -27,17 +27,13 @@ def resolve(text: str) -> str | int | float | bool | None:
         return text
     if _INTEGER.fullmatch(text):
         if len(text) > MAX_DIGITS:
-            raise ValueError(
-                f"an integer of {len(text):,} characters; write a smaller one, of at most {MAX_DIGITS:,}"
-            )
+            raise ValueError(f"an integer of {len(text):,} characters; write a smaller one, of at most {MAX_DIGITS:,}")
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         return int(text, base)
     if _FLOAT.fullmatch(text):
         number = float(text)
         if math.isinf(number):
-            raise ValueError(
-                f"{shorten(text)} is too large for a float; write a finite number, at most 1.7e308"
-            )
+            raise ValueError(f"{shorten(text)} is too large for a float; write a finite number, at most 1.7e308")
         return number
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"{text} is not finite; write a finite number")

@@ -80,9 +80,7 @@ def _may_be_one_line(value: Any) -> bool:
     if not isinstance(value, Mapping | list | tuple):
         return True
     items = list(value.values() if isinstance(value, Mapping) else value)
-    nothing_but_mappings = isinstance(value, Mapping) and all(
-        isinstance(item, Mapping) and item for item in items
-    )
+    nothing_but_mappings = isinstance(value, Mapping) and all(isinstance(item, Mapping) and item for item in items)
     return not items or (not nothing_but_mappings and all(map(_may_be_one_line, items)))
 
 

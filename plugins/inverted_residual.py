@@ -1,4 +1,4 @@
-"""Inverted residual: widen, convolve each channel by itself, narrow without activation; the shortcut joins the narrow ends.
+"""Inverted residual: widen, convolve each channel by itself, narrow linearly; the shortcut joins the narrow ends.
 
 Paper: Sandler et al. 2018, arXiv:1801.04381 (MobileNetV2).
 """
@@ -31,9 +31,7 @@ class InvertedResidual(Block):
         y = x
         if self.expansion > 1:
             y = g.block("conv.#", Conv(width=mid, kernel=1, activation=self.activation), y)  # mid, h, w
-        depthwise = Conv(
-            width=mid, kernel=self.kernel, stride=self.stride, groups=mid, activation=self.activation
-        )
+        depthwise = Conv(width=mid, kernel=self.kernel, stride=self.stride, groups=mid, activation=self.activation)
         y = g.block("conv.#", depthwise, y)  # mid, h/s, w/s
         if self.attention:
             y = g.block("conv.#", self.attention, y, keeps_shape=True)

@@ -145,11 +145,10 @@ class Classifier(Block):
     def expand(self, g: Scope, x: Value) -> Value:
         """Pool over space, then classify."""
         pool, dropout, linear = self.names
-        if len(x.shape) > 1:
-            if self.pool == "mean":
-                x = g.mean(pool, x)  # c
-            else:
-                x = g.flatten("flatten", g.adaptive_avg_pool(pool, x))  # c
+        if len(x.shape) > 1 and self.pool == "mean":
+            x = g.mean(pool, x)  # c
+        elif len(x.shape) > 1:
+            x = g.flatten("flatten", g.adaptive_avg_pool(pool, x))  # c
         if self.dropout is not None:
             x = g.dropout(dropout, x, self.dropout)
         return g.linear(linear, x, self.width)  # width

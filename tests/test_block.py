@@ -309,7 +309,7 @@ def test_a_nested_block_is_given_in_a_file_by_name_or_mapping(spec):
          "reduction, divisor, activation, gate"),
         ("{block: squeeze_excitation, reduction: 0}", "attention.reduction: must be at least 1, but is 0"),
         ("{block: residual, attention: {block: residual, attention: se}}",
-         "attention.attention.attention: se: no block of this name; did you mean 'stem'? "
+         "attention.attention.attention: se: no block of this name; did you mean 'squeeze_excitation'? "
          "`blockforge list --blocks` lists all"),
     ],
 )  # fmt: skip

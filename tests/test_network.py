@@ -166,7 +166,7 @@ def test_a_network_without_stages(stages, write, monkeypatch):
     monkeypatch.chdir(write("net.yaml", f"input: [3, 32, 32]\nname: net\n{stages}").parent)
     (*_, last) = refusal(get_network, "net.yaml")
     place = "net.yaml:3:1" if stages else "net.yaml:1:1"
-    assert last == f"{place}: stages: a network needs stages; write `stages:` with one of them a line"
+    assert last == f"{place}: a network needs stages; write `stages:` with one of them a line"
 
 
 def test_registered_networks_are_made_once():

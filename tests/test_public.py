@@ -80,5 +80,5 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(AttributeError, match="^module 'blockforge' has no attribute 'nothing'$"):
+    with pytest.raises(AttributeError, match=r"^module 'blockforge' has no attribute 'nothing'$"):
         blockforge.nothing  # noqa: B018

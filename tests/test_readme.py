@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^<!-- (?P<kind>run|file|command): (?P<what>\S+) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.S | re.M)
+BLOCK = re.compile(
+    r"^<!-- (?P<kind>run|file|command): (?P<what>\S+) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.S | re.M,
+)
 
 
 @dataclass
@@ -52,13 +54,13 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the README's files lie and its examples run."""
     folder = tmp_path_factory.mktemp("readme")
     for example in EXAMPLES:
         if example.kind == "file":
             (folder / example.what).write_text(example.text, encoding="utf-8")
-    yield folder
+    return folder
 
 
 RUN = [example for example in EXAMPLES if example.kind == "run"]
@@ -69,7 +71,12 @@ def test_example_runs(example: Example, folder: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [sys.executable, "-"] if example.language == "python" else ["bash", "-euo", "pipefail"]
     done = subprocess.run(
-        command, input=example.text, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+        command,
+        input=example.text,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -83,7 +90,14 @@ def test_contributing_names_what_is_there() -> None:
 
 def test_top_level() -> None:
     allowed = {
-        "pyproject.toml", "blockforge", "plugins", "search_spaces", "tests", "README.md", "LICENSE", "CHANGELOG.md",
+        "pyproject.toml",
+        "blockforge",
+        "plugins",
+        "search_spaces",
+        "tests",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
         "CONTRIBUTING.md",
     }
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)

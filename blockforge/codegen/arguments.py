@@ -104,9 +104,7 @@ def _block(unit: Unit) -> Block:
 
 
 def _height(unit: Unit) -> int:
-    return max(
-        (_height(item.unit) + (item.unit.kind == "block") for item in unit.items if item.unit), default=0
-    )
+    return max((_height(item.unit) + (item.unit.kind == "block") for item in unit.items if item.unit), default=0)
 
 
 # -- structure
@@ -175,9 +173,7 @@ def _without_add(unit: Unit) -> Unit | None:
 # -- arguments
 
 
-def slots(
-    unit: Unit, plans: dict[int, Plan], path: tuple[int, ...] = ()
-) -> Iterator[tuple[Slot, Argument, Item]]:
+def slots(unit: Unit, plans: dict[int, Plan], path: tuple[int, ...] = ()) -> Iterator[tuple[Slot, Argument, Item]]:
     """Every value of a unit's calls; chains are entered, classes are not."""
     for index, item in enumerate(unit.items):
         here = (*path, index)
@@ -266,11 +262,7 @@ class _Chooser:
         self.plan.parameters = sorted(
             self.parameters.values(),
             # A call gives the positional ones first, so the signature has them first.
-            key=lambda p: (
-                p.has_default,
-                not p.positional,
-                order.index(p.name) if p.name in order else len(order),
-            ),
+            key=lambda p: (p.has_default, not p.positional, order.index(p.name) if p.name in order else len(order)),
         )
 
     def _expression(self, slot: Slot, vector: tuple[Any, ...]) -> str:
@@ -338,9 +330,7 @@ class _Chooser:
         candidates += [f"{name}{i}" for i in range(3, 1000)]
         taken = {*self.parameters, *self.fields, self.input_name}
         name = next(n for n in candidates if n not in taken and is_variable(n))
-        has_default = (
-            argument.default is not None and argument.default is not _NO_DEFAULT and not argument.positional
-        )
+        has_default = argument.default is not None and argument.default is not _NO_DEFAULT and not argument.positional
         return self._use(name, vector, argument.default, has_default)
 
 
@@ -349,11 +339,7 @@ def _input_shape(unit: Unit) -> tuple[int, ...]:
 
 
 def _spelled(value: Any) -> Any:
-    return (
-        Code(f"nn.{ACTIVATIONS[value].__name__}")
-        if isinstance(value, str) and value in ACTIVATIONS
-        else value
-    )
+    return Code(f"nn.{ACTIVATIONS[value].__name__}") if isinstance(value, str) and value in ACTIVATIONS else value
 
 
 def _typed(vector: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -67,11 +67,7 @@ class _Scheduler:
             self._emit(steps, last=index == len(self.items))
         self._free_only_before_allocations()
         returned = not (self.statements and not self.statements[-1].targets)
-        return Body(
-            self.arguments,
-            self.statements,
-            [self.names[key] for key in self.unit.outputs] if returned else [],
-        )
+        return Body(self.arguments, self.statements, [self.names[key] for key in self.unit.outputs] if returned else [])
 
     def _free_only_before_allocations(self) -> None:
         """Leave out what would be freed when no tensor is made any more."""
@@ -82,11 +78,7 @@ class _Scheduler:
 
     def _nests(self, steps: list[Item], following: Item) -> bool:
         inner = steps[-1]
-        if (
-            len(inner.outputs) != 1
-            or self.left[inner.outputs[0]] != 1
-            or inner.outputs[0] not in following.inputs
-        ):
+        if len(inner.outputs) != 1 or self.left[inner.outputs[0]] != 1 or inner.outputs[0] not in following.inputs:
             return False
         if self._is_augmented(following) or self._is_augmented(inner) or len(steps) >= MAX_NESTED:
             return False
@@ -94,9 +86,7 @@ class _Scheduler:
             return False
         if following.in_place is not None or (following.node and following.node.op.view):
             return True
-        starts = following.unit is not None or (
-            following.node and isinstance(following.node.op, Conv2d | Linear)
-        )
+        starts = following.unit is not None or (following.node and isinstance(following.node.op, Conv2d | Linear))
         own = all(key in self.unit.inputs for key in steps[0].inputs)
         return own and not starts and inner.unit is None and len(following.inputs) == 1
 
@@ -161,11 +151,7 @@ class _Scheduler:
 
 def _reads_once(step: Item) -> bool:
     """Whether its code names its operand once; a call nested into `x * sigmoid(x)` would run twice."""
-    return (
-        step.is_module
-        or step.node is None
-        or step.node.op.expression(*["_"] * len(step.inputs)).count("_") == 1
-    )
+    return step.is_module or step.node is None or step.node.op.expression(*["_"] * len(step.inputs)).count("_") == 1
 
 
 def _reuses(step: Item) -> bool:
@@ -210,9 +196,7 @@ class _Peak:
             for step in statement.steps:
                 alive = list(variables.values()) + [self.storage[key] for key in step.inputs]
                 self._step(step, alive)
-            for name, key in zip(
-                statement.targets, statement.steps[-1].outputs, strict=bool(statement.targets)
-            ):
+            for name, key in zip(statement.targets, statement.steps[-1].outputs, strict=bool(statement.targets)):
                 variables[name] = self.storage[key]
             for name in statement.frees:
                 variables.pop(name, None)

@@ -119,9 +119,7 @@ class _Structure:
 
     def network(self) -> Unit:
         graph = self.graph
-        unit = Unit(
-            "network", tuple((n.index, 0) for n in graph.inputs), tuple(map(key, graph.outputs.values()))
-        )
+        unit = Unit("network", tuple((n.index, 0) for n in graph.inputs), tuple(map(key, graph.outputs.values())))
         unit.items = self.steps(0, len(graph.nodes), "", None)
         return unit
 
@@ -187,9 +185,7 @@ class _Structure:
         scopes = {item.attr[:end] for item in items for end in range(1, len(item.attr))}
         for scope in sorted(scopes, key=len):
             depth = len(scope)
-            members = [
-                i for i, item in enumerate(items) if item.attr[:depth] == scope and len(item.attr) > depth
-            ]
+            members = [i for i, item in enumerate(items) if item.attr[:depth] == scope and len(item.attr) > depth]
             if not members:
                 continue
             first, last = members[0], members[-1]
@@ -227,9 +223,7 @@ def _is_chain(items: list[Item], value: Key | None) -> bool:
 
 def _readers(graph: Graph) -> dict[Key, list[int]]:
     """The index of each node that reads a value, once for each operand; -1 where it leaves the network."""
-    readers: dict[Key, list[int]] = {
-        (n.index, port): [] for n in graph.nodes for port in range(len(n.shapes))
-    }
+    readers: dict[Key, list[int]] = {(n.index, port): [] for n in graph.nodes for port in range(len(n.shapes))}
     for node in graph.nodes:
         for value in node.inputs:
             readers[key(value)].append(node.index)

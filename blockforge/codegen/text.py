@@ -55,9 +55,7 @@ def source_of(graph: Graph, class_name: str, title: str) -> str:
         imports = ["from collections import OrderedDict", "", *imports]
     if "torch." not in text.replace("import torch", ""):
         imports.remove("import torch")
-    return (
-        f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
-    )
+    return f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
 
 
 def _helpers(graph: Graph) -> dict[str, str]:
@@ -67,9 +65,7 @@ def _helpers(graph: Graph) -> dict[str, str]:
         text = node.op.helper.strip("\n")
         for name in re.findall(r"^class (\w+)", text, re.MULTILINE):
             if helpers.setdefault(name, text) != text:
-                raise BlockforgeError(
-                    f"{node.name}: another op brings a class {name} of its own; rename one of them"
-                )
+                raise BlockforgeError(f"{node.name}: another op brings a class {name} of its own; rename one of them")
     return helpers
 
 
@@ -141,9 +137,7 @@ class _Writer:
 
     # -- what makes the modules
 
-    def attributes(
-        self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None
-    ) -> dict[str, _Call]:
+    def attributes(self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None) -> dict[str, _Call]:
         """The modules of a class by attribute, in the order of registration."""
         tree: Tree = {}
         for index, item in _registered(unit, order):
@@ -257,11 +251,7 @@ class _Folded(_Call):
         loop = (
             [inner + self.loop]
             if len(inner + self.loop) <= WIDTH or "range" in head
-            else [
-                f"{inner}{head}{bracket}",
-                *filled(values.removesuffix(")").split(", "), inner + "    "),
-                f"{inner})",
-            ]
+            else [f"{inner}{head}{bracket}", *filled(values.removesuffix(")").split(", "), inner + "    "), f"{inner})"]
         )
         return [f"{indent}{before}*[", *_Call(self.head, self.parts).lines(inner), *loop, f"{indent}]{after}"]
 
@@ -335,9 +325,7 @@ def _named(head: str, names: list[str], parts: list[_Call], *, braces: bool = Fa
     if braces or not all(is_attribute(name) for name in names):
         inner = [_prefixed(part, f'"{name}": ') for name, part in zip(names, parts, strict=True)]
         return _Call(head, [_Braces(inner)], broken=False)
-    return _Call(
-        head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True
-    )
+    return _Call(head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True)
 
 
 class _Braces(_Brackets):

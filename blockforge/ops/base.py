@@ -122,9 +122,7 @@ def pair(value: int | Pair) -> Pair:
 def sole(op: Op, inputs: tuple[Shape, ...]) -> Shape:
     """The only input of an op that takes one; any other number of inputs is refused."""
     if len(inputs) != 1:
-        raise OpError(
-            f"{op.kind} takes 1 input, but got {len(inputs)}; join them with an add or a concat first"
-        )
+        raise OpError(f"{op.kind} takes 1 input, but got {len(inputs)}; join them with an add or a concat first")
     return inputs[0]
 
 
@@ -134,12 +132,8 @@ def settle(op: Op, least: int, *fields: str) -> None:
         value = getattr(op, name)
         if type(value) is int and value >= least:
             continue
-        if not (
-            isinstance(value, tuple) and len(value) == 2 and all(type(v) is int and v >= least for v in value)
-        ):
-            raise OpError(
-                f"{name}={value!r} must be {least} or more, or a pair of such; use whole numbers >= {least}"
-            )
+        if not (isinstance(value, tuple) and len(value) == 2 and all(type(v) is int and v >= least for v in value)):
+            raise OpError(f"{name}={value!r} must be {least} or more, or a pair of such; use whole numbers >= {least}")
         if value[0] == value[1]:
             object.__setattr__(op, name, value[0])
 

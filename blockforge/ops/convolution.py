@@ -6,19 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 from blockforge.errors import InputTooSmall, OpError
-from blockforge.ops.base import (
-    Argument,
-    Call,
-    Op,
-    Pair,
-    Shape,
-    expect_rank,
-    pair,
-    settle,
-    show_size,
-    sole,
-    whole,
-)
+from blockforge.ops.base import Argument, Call, Op, Pair, Shape, expect_rank, pair, settle, show_size, sole, whole
 
 
 @dataclass(frozen=True)
@@ -53,9 +41,7 @@ class Conv2d(Op):
             self._divide(self.out_channels, "output")
 
     def _divide(self, channels: int, which: str) -> NoReturn:
-        raise OpError(
-            f"groups={self.groups} must divide the {channels} {which} channels; use a divisor of {channels}"
-        )
+        raise OpError(f"groups={self.groups} must divide the {channels} {which} channels; use a divisor of {channels}")
 
     def _input(self, inputs: tuple[Shape, ...]) -> Shape:
         x = inputs[0] if len(inputs) == 1 else sole(self, inputs)

@@ -21,9 +21,7 @@ class _BatchNorm(Op):
         """Check what can be checked without an input."""
         _check_eps(self.eps)
         if self.momentum is not None and not 0 <= self.momentum <= 1:
-            raise OpError(
-                f"momentum={self.momentum} must lie between 0 and 1; or use None for a plain average"
-            )
+            raise OpError(f"momentum={self.momentum} must lie between 0 and 1; or use None for a plain average")
 
     def shape(self, *inputs: Shape) -> Shape:
         """The output's shape: the input's."""
@@ -96,8 +94,7 @@ class LayerNorm(Op):
         x = sole(self, inputs)
         if len(x) < self.axes:
             raise OpError(
-                f"axes={self.axes} is more than the {len(x)} of the input {show_shape(x)}; "
-                f"use at most {len(x)}"
+                f"axes={self.axes} is more than the {len(x)} of the input {show_shape(x)}; use at most {len(x)}"
             )
         return x
 
@@ -120,9 +117,7 @@ class LayerNorm(Op):
         return Call(
             "nn.LayerNorm",
             (
-                Argument(
-                    "normalized_shape", normalized if len(normalized) > 1 else normalized[0], positional=True
-                ),
+                Argument("normalized_shape", normalized if len(normalized) > 1 else normalized[0], positional=True),
                 Argument("eps", self.eps, 1e-5),
                 Argument("elementwise_affine", self.affine, True),
             ),

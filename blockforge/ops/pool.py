@@ -6,18 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from blockforge.errors import InputTooSmall, OpError
-from blockforge.ops.base import (
-    Argument,
-    Call,
-    Op,
-    Pair,
-    Shape,
-    expect_rank,
-    pair,
-    settle,
-    show_size,
-    sole,
-)
+from blockforge.ops.base import Argument, Call, Op, Pair, Shape, expect_rank, pair, settle, show_size, sole
 
 
 @dataclass(frozen=True)
@@ -141,9 +130,7 @@ def _check_window(op: MaxPool2d | AvgPool2d) -> None:
         return
     for kernel, padding in zip(pair(op.kernel), pair(op.padding), strict=True):
         if padding > kernel // 2:
-            raise OpError(
-                f"padding {padding} is more than half of kernel {kernel}; use at most {kernel // 2}"
-            )
+            raise OpError(f"padding {padding} is more than half of kernel {kernel}; use at most {kernel // 2}")
 
 
 def _pooled(op: MaxPool2d | AvgPool2d, inputs: tuple[Shape, ...], dilation: Pair) -> Shape:

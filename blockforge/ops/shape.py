@@ -20,8 +20,7 @@ class Input(Op):
         """Check the shape."""
         if not self.dims or not all(type(size) is int and size >= 1 for size in self.dims):
             raise OpError(
-                f"the input's shape {show_shape(self.dims)} must be of sizes of 1 or more; "
-                "use (3, 32, 32), say"
+                f"the input's shape {show_shape(self.dims)} must be of sizes of 1 or more; use (3, 32, 32), say"
             )
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -199,8 +198,7 @@ class ZeroPadShortcut(nn.Module):
     def call(self, *inputs: Shape) -> Call:
         """`ZeroPadShortcut(32, stride=2)`."""
         return Call(
-            "ZeroPadShortcut",
-            (Argument("width", self.width, positional=True), Argument("stride", self.stride, 1)),
+            "ZeroPadShortcut", (Argument("width", self.width, positional=True), Argument("stride", self.stride, 1))
         )
 
 
@@ -247,15 +245,10 @@ class ChannelAffine(nn.Module):
         """`ChannelAffine((0.458, 0.448, 0.45), (-0.03, -0.088, -0.188))`."""
         return Call(
             "ChannelAffine",
-            (
-                Argument("scale", self.scale, positional=True),
-                Argument("shift", self.shift, positional=True),
-            ),
+            (Argument("scale", self.scale, positional=True), Argument("shift", self.shift, positional=True)),
         )
 
 
 def _expect_divisor(channels: int, name: str, value: int) -> None:
     if channels % value:
-        raise OpError(
-            f"{name}={value} must divide the {channels} input channels; use a divisor of {channels}"
-        )
+        raise OpError(f"{name}={value} must divide the {channels} input channels; use a divisor of {channels}")

@@ -58,9 +58,7 @@ class Bench:
         facts["seconds"] = round(time.perf_counter() - start, 3)
         return Outcome(job.number, metrics, tuple(history), weights, failure, facts)
 
-    def _train(
-        self, job: Job, report: Callable[..., None], facts: dict[str, Any]
-    ) -> tuple[dict[str, float], bytes]:
+    def _train(self, job: Job, report: Callable[..., None], facts: dict[str, Any]) -> tuple[dict[str, float], bytes]:
         from safetensors.torch import save
 
         from blockforge.builder import build
@@ -112,11 +110,7 @@ class Bench:
         import torch
 
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        return {
-            "device": str(self.device),
-            "device_name": name,
-            "threads": torch.get_num_threads(),
-        }
+        return {"device": str(self.device), "device_name": name, "threads": torch.get_num_threads()}
 
 
 def named_values(returned: Any, names: tuple[str, ...]) -> dict[str, float]:
@@ -133,9 +127,7 @@ def named_values(returned: Any, names: tuple[str, ...]) -> dict[str, float]:
     else:
         values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
         if len(values) != len(names):
-            raise BlockforgeError(
-                f"objective: returned {len(values)} values for {len(names)}; return {expected}"
-            )
+            raise BlockforgeError(f"objective: returned {len(values)} values for {len(names)}; return {expected}")
         pairs = dict(zip(names, values, strict=True))
     try:
         return {name: _number(value) for name, value in pairs.items()}
@@ -169,9 +161,7 @@ def _device(setup: Setup) -> device:
     if kind == "cuda" and not count:
         raise BlockforgeError(f"device: {setup.device}: torch finds no CUDA device here; use auto or cpu")
     if index and int(index) >= count:
-        raise BlockforgeError(
-            f"device: {setup.device}: there are {count} CUDA devices; use cuda:0 to cuda:{count - 1}"
-        )
+        raise BlockforgeError(f"device: {setup.device}: there are {count} CUDA devices; use cuda:0 to cuda:{count - 1}")
     if not count:
         return torch.device("cpu")
     where = torch.device("cuda", int(index) if index else setup.index % count)
@@ -194,9 +184,7 @@ def _failure(error: Exception) -> dict[str, str]:
     from blockforge.study.training import NotFiniteError
 
     message = " ".join(str(error).split())
-    exhausted = (
-        isinstance(error, MemoryError) or "out of memory" in message or "can't allocate memory" in message
-    )
+    exhausted = isinstance(error, MemoryError) or "out of memory" in message or "can't allocate memory" in message
     if isinstance(error, NotFiniteError):
         kind = "not finite"
     elif exhausted:

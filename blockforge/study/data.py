@@ -50,15 +50,11 @@ def stratified(images: Any, labels: Any, *, validation: float = 0.2, test: float
     from sklearn.model_selection import train_test_split
 
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int64)
-    rest, last = train_test_split(
-        np.arange(len(labels)), test_size=test, stratify=labels, random_state=SPLIT_SEED
-    )
+    rest, last = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels, random_state=SPLIT_SEED)
     first, middle = train_test_split(
         rest, test_size=validation / (1 - test), stratify=labels[rest], random_state=SPLIT_SEED
     )
     mean = images[first].mean((0, 2, 3), keepdims=True)
     deviation = images[first].std((0, 2, 3), keepdims=True)
     images = (images - mean) / np.maximum(deviation, 1e-6)
-    return Splits(
-        *(Split(images[part], labels[part]) for part in (np.sort(first), np.sort(middle), np.sort(last)))
-    )
+    return Splits(*(Split(images[part], labels[part]) for part in (np.sort(first), np.sort(middle), np.sort(last))))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # A run's folder goes on only with the same of these.
 IDENTITY = ("space", "digest", "objectives", "limits", "data", "objective", "sampler", "seed")
-TRIALS = 24
+TRIALS = 32
 
 
 def search(
@@ -145,11 +145,7 @@ class _Driver:
         exhausted = False
         self.progress.update(self.state)
         while True:
-            while (
-                self.executor.free()
-                and not exhausted
-                and self.state.done + len(self.running) < self.plan.trials
-            ):
+            while self.executor.free() and not exhausted and self.state.done + len(self.running) < self.plan.trials:
                 proposal = left_over.pop(0) if left_over else proposer.next()
                 self.state.refused = proposer.refused
                 exhausted = proposal is None
@@ -261,9 +257,7 @@ class _Driver:
         if self.plan.own is None:
             tests |= self._test([trial for trial in run.front if not trial.test])
         file, front = self.folder.path / "front.json", {"front": [*tests], "test": tests}
-        if not (
-            file.is_file() and (file.parent / "front.png").is_file() and read_json(file) == _as_json(front)
-        ):
+        if not (file.is_file() and (file.parent / "front.png").is_file() and read_json(file) == _as_json(front)):
             write_json(file, front)
             run = Run.open(self.folder.path)
             write_report(run)
@@ -271,10 +265,7 @@ class _Driver:
 
     def _test(self, trials: list[Trial]) -> dict[int, dict[str, float]]:
         for trial in trials:
-            network, weights = (
-                (trial.folder / NETWORK).read_text("utf-8"),
-                (trial.folder / WEIGHTS).read_bytes(),
-            )
+            network, weights = ((trial.folder / NETWORK).read_text("utf-8"), (trial.folder / WEIGHTS).read_bytes())
             self.executor.submit(Job(trial.number, network, self.plan.seed, weights))
         tests: dict[int, dict[str, float]] = {}
         while len(tests) < len(trials):
@@ -282,9 +273,7 @@ class _Driver:
             if outcome:
                 tests[outcome.number] = outcome.metrics
                 if outcome.failure:
-                    self.progress.say(
-                        f"trial {outcome.number}: no test accuracy: {outcome.failure['reason']}"
-                    )
+                    self.progress.say(f"trial {outcome.number}: no test accuracy: {outcome.failure['reason']}")
         return tests
 
 

@@ -64,15 +64,8 @@ class Executor(Protocol):
 class _Process:
     """A worker process, with a thread that puts what it sends into the executor's queue."""
 
-    def __init__(
-        self, setup: Setup, log: Path, events: queue.SimpleQueue[tuple[_Process, tuple[Any, ...]]]
-    ) -> None:
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+    def __init__(self, setup: Setup, log: Path, events: queue.SimpleQueue[tuple[_Process, tuple[Any, ...]]]) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with log.open("ab") as errors:
             self.process = subprocess.Popen(  # noqa: S603 (our own interpreter and our own code)
                 [sys.executable, "-c", _BOOT, repr(sys.path)],
@@ -186,9 +179,7 @@ class LocalExecutor:
     def _replace(self, process: _Process, job: Job | None) -> Event | None:
         how = process.end()
         if not process.ready:
-            raise SearchError(
-                f"search: a worker can't start ({how}): {process.last_words()}; see {self._log}"
-            )
+            raise SearchError(f"search: a worker can't start ({how}): {process.last_words()}; see {self._log}")
         place = self._processes.index(process)
         self._processes[place] = _Process(process.setup, self._log, self._events)
         if job is None:
@@ -196,9 +187,7 @@ class LocalExecutor:
         hint = " (often the system's, out of memory)" if "SIGKILL" in how else ""
         reason = f"the worker was {how}{hint}; see {self._log.name}".replace("was exit", "ended with exit")
         facts = {"device": process.device}
-        return Outcome(
-            job.number, failure={"kind": "worker died", "reason": reason, "traceback": ""}, facts=facts
-        )
+        return Outcome(job.number, failure={"kind": "worker died", "reason": reason, "traceback": ""}, facts=facts)
 
     def _hand_out(self) -> None:
         idle: Iterator[_Process] = (each for each in self._processes if each.ready and each.job is None)
@@ -235,9 +224,7 @@ def default_workers(device: str) -> int:
     """A worker for each core that this process may use; on CUDA at most four for each GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Only a machine with NVIDIA's driver pays for importing torch here.
-    if device == "cpu" or not (
-        Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or os.name == "nt"
-    ):
+    if device == "cpu" or not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or os.name == "nt"):
         return cores
     import torch
 

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from blockforge.network import Network
 
 COMPLETE, FAILED = "complete", "failed"
-RUN, LOCK, NETWORK, METRICS, WEIGHTS = (
-    "run.json",
-    ".lock",
-    "network.yaml",
-    "metrics.json",
-    "weights.safetensors",
-)
+RUN, LOCK, NETWORK, METRICS, WEIGHTS = ("run.json", ".lock", "network.yaml", "metrics.json", "weights.safetensors")
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -86,9 +80,7 @@ class Folder:
                 f"{self.path}: another search is running in it; wait for its end, or give another --run"
             ) from None
         except OSError as error:
-            raise BlockforgeError(
-                f"{self.path}: can't be written: {error.strerror}; give another --run"
-            ) from None
+            raise BlockforgeError(f"{self.path}: can't be written: {error.strerror}; give another --run") from None
         try:
             self._compare(settings, identity)
             yield
@@ -100,9 +92,7 @@ class Folder:
             if any(not file.name.startswith(".") for file in self.path.iterdir()):
                 raise BlockforgeError(f"{self.path}: is not empty, and holds no run; give another --run")
             return
-        if not (
-            self.path / "trials"
-        ).exists():  # it ended before its first trial, and what it asked may be mended
+        if not (self.path / "trials").exists():  # it ended before its first trial, and what it asked may be mended
             (self.path / "study.db").unlink(missing_ok=True)
             return
         before = read_json(self.path / RUN)

@@ -44,9 +44,7 @@ class Objective:
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def resolve(
-    directions: Mapping[str, str], known: Mapping[str, Objective], *, own: bool
-) -> tuple[Objective, ...]:
+def resolve(directions: Mapping[str, str], known: Mapping[str, Objective], *, own: bool) -> tuple[Objective, ...]:
     """The objectives of a search in order, each in the direction asked for.
 
     `own` says that a user's own objective returns the ones that aren't free, so that any name will do for
@@ -56,9 +54,7 @@ def resolve(
         raise BlockforgeError("objectives: there are none; name at least one, such as {accuracy: maximize}")
     for name, direction in directions.items():
         if direction not in DIRECTIONS:
-            raise BlockforgeError(
-                f"objectives: {name}: no direction {direction!r}; write maximize or minimize"
-            )
+            raise BlockforgeError(f"objectives: {name}: no direction {direction!r}; write maximize or minimize")
         if name not in known and not own:
             hint = did_you_mean(name, known) or ";"
             raise UnknownName(f"objectives: no objective {name!r}{hint} there are {', '.join(sorted(known))}")
@@ -109,13 +105,9 @@ def resolve_limits(limits: Mapping[str, float], known: Mapping[str, Objective]) 
             )
         if name not in free:
             hint = did_you_mean(name, free) or ";"
-            raise UnknownName(
-                f"limits: no objective {name!r}{hint} those with a limit are {', '.join(sorted(free))}"
-            )
+            raise UnknownName(f"limits: no objective {name!r}{hint} those with a limit are {', '.join(sorted(free))}")
         if isinstance(bound, bool) or not isinstance(bound, int | float) or math.isnan(bound):
-            raise BlockforgeError(
-                f"limits: {name}: {bound!r} is no number; write one, such as {name}: 200_000"
-            )
+            raise BlockforgeError(f"limits: {name}: {bound!r} is no number; write one, such as {name}: 200_000")
     return tuple(Limit(free[name], float(bound)) for name, bound in limits.items())
 
 
@@ -129,8 +121,6 @@ def pareto(values: Sequence[Sequence[float]], objectives: Sequence[Objective]) -
     front = [
         place
         for place, loss in enumerate(losses)
-        if not any(
-            other != loss and all(o <= mine for o, mine in zip(other, loss, strict=True)) for other in losses
-        )
+        if not any(other != loss and all(o <= mine for o, mine in zip(other, loss, strict=True)) for other in losses)
     ]
     return sorted(front, key=lambda place: losses[place])

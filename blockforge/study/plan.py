@@ -47,9 +47,7 @@ class Plan:
             "units": {each.name: each.unit for each in self.objectives},
             "limits": {limit.objective.name: limit.bound for limit in self.limits},
             "data": self.data,
-            "objective": None
-            if self.own is None
-            else getattr(self.own, "__qualname__", type(self.own).__name__),
+            "objective": None if self.own is None else getattr(self.own, "__qualname__", type(self.own).__name__),
             "sampler": self.sampler,
             "seed": self.seed,
             "trials": self.trials,
@@ -62,12 +60,7 @@ class Plan:
     def plugins(self) -> list[dict[str, str]]:
         """The plugins in force that don't come with blockforge."""
         return [
-            {
-                "name": plugin.name,
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-                "error": plugin.error,
-            }
+            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version, "error": plugin.error}
             for plugin in self.registry.plugins
             if plugin.origin != "built-in"
         ]
@@ -117,9 +110,7 @@ def make_plan(
     check_device(device)
     for name, number, least in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if number is not None and (not isinstance(number, int) or number < least):
-            raise BlockforgeError(
-                f"search: {name} is {number!r}, and must be a whole number of at least {least}"
-            )
+            raise BlockforgeError(f"search: {name} is {number!r}, and must be a whole number of at least {least}")
     if not isinstance(space, Space):
         space = load_space(space)
     registry = get_registry()
@@ -142,9 +133,7 @@ def make_plan(
             f"search: the objective is {objective!r}; give a function objective(network, module, report)"
         )
     default = {"value": "maximize"} if objective is not None else {}
-    resolved = resolve(
-        directions or space.objectives or default, registry.objectives, own=objective is not None
-    )
+    resolved = resolve(directions or space.objectives or default, registry.objectives, own=objective is not None)
     bounds = resolve_limits({**space.limits, **(limits or {})}, registry.objectives)
     count = default_workers(device) if workers is None else workers
     plan = Plan(space, registry, resolved, bounds, data, objective, trials, count, sampler, seed, device)

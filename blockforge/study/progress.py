@@ -155,10 +155,7 @@ class Display(Plain):
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=state.total, completed=state.done, width=30)
         head.add_row(
-            Text(state.name, "bold"),
-            bar,
-            f"{state.done}/{state.total}",
-            f"on {state.workers} x {state.device}",
+            Text(state.name, "bold"), bar, f"{state.done}/{state.total}", f"on {state.workers} x {state.device}"
         )
         table.add_row(head)
         table.add_row(Text(state.summary()))

@@ -109,13 +109,9 @@ class Proposer:
         if broken:
             kind = "not " + " and ".join(str(limit) for limit, _ in broken)
             measured = ", ".join(
-                limit.objective.text(limit.objective.measure(network))
-                for limit, _ in broken
-                if limit.objective.measure
+                limit.objective.text(limit.objective.measure(network)) for limit, _ in broken if limit.objective.measure
             )
-            return Refusal(
-                kind, f"{kind}: {measured}", tuple((limit.objective.name, much) for limit, much in broken)
-            )
+            return Refusal(kind, f"{kind}: {measured}", tuple((limit.objective.name, much) for limit, much in broken))
         if network.hash in self.known:
             return Refusal(KNOWN, f"{KNOWN}: {network.hash}")
         return None

@@ -22,9 +22,7 @@ def make_record(plan: Plan, proposal: Proposal, outcome: Outcome) -> dict[str, A
         value = objective.measure(network) if objective.measure else outcome.metrics.get(objective.name)
         if value is None:
             known = ", ".join(outcome.metrics) or "none"
-            failure = failure or _failure(
-                "error", f"the training gives no {objective.name}; its metrics: {known}"
-            )
+            failure = failure or _failure("error", f"the training gives no {objective.name}; its metrics: {known}")
         elif not math.isfinite(value):
             failure = failure or _failure("not finite", f"{objective.name} is {value}")
         else:
@@ -35,9 +33,7 @@ def make_record(plan: Plan, proposal: Proposal, outcome: Outcome) -> dict[str, A
         "values": {} if failure else values,
         "failure": failure,
         "metrics": _finite(outcome.metrics),
-        "cost": {
-            name: each.measure(network) for name, each in plan.registry.objectives.items() if each.measure
-        },
+        "cost": {name: each.measure(network) for name, each in plan.registry.objectives.items() if each.measure},
         "choices": proposal.choices,
         "hash": network.hash,
         "seed": plan.seed,

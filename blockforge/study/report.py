@@ -54,10 +54,7 @@ def front_text(run: Run, *, chosen: bool = False) -> str:
         return f"| {' | '.join(padded)} |"
 
     rule = line(
-        [
-            "-" * width if head == CHOICES else "-" * (width - 1) + ":"
-            for head, width in zip(heads, widths, strict=True)
-        ]
+        ["-" * width if head == CHOICES else "-" * (width - 1) + ":" for head, width in zip(heads, widths, strict=True)]
     )
     failed = f", {len(run.failed)} of which failed" if run.failed else ""
     title = f"Front of {run.name}: {len(run.front)} of {len(run)} trials{failed}."
@@ -67,9 +64,7 @@ def front_text(run: Run, *, chosen: bool = False) -> str:
         if TEST.name in " ".join(heads).replace(" ", "_")
         else ""
     )
-    return "\n".join(
-        [title, "", line(heads), rule, *map(line, rows), "", f"Selected by {selected}.{test} {NOTE}"]
-    )
+    return "\n".join([title, "", line(heads), rule, *map(line, rows), "", f"Selected by {selected}.{test} {NOTE}"])
 
 
 def write_report(run: Run) -> None:
@@ -112,22 +107,10 @@ def _draw(axes: Axes, run: Run, vertical: Objective, horizontal: Objective | Non
         axes.step(*_columns(best), where=where, color="#d1495b", linewidth=1.2, alpha=0.6, zorder=2)
     tests = [(point(trial)[0], trial.metrics[TEST.name]) for trial in run.front if TEST.name in trial.metrics]
     if tests and vertical.name == "accuracy":
-        axes.scatter(
-            *_columns(tests),
-            s=44,
-            marker="x",
-            color="#30638e",
-            zorder=3,
-            label="front, on the test split",
-        )
+        axes.scatter(*_columns(tests), s=44, marker="x", color="#30638e", zorder=3, label="front, on the test split")
     for trial in run.front:
         axes.annotate(
-            str(trial.number),
-            point(trial),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
+            str(trial.number), point(trial), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8
         )
     axes.set_ylabel(_label(vertical))
     axes.set_xlabel("trial" if horizontal is None else _label(horizontal))

@@ -52,12 +52,7 @@ class Trial:
     @property
     def metrics(self) -> dict[str, float]:
         """All numbers: of the training, costs, seconds, and for the front's trials of the test split."""
-        return {
-            **self.record["cost"],
-            **self.record["metrics"],
-            "seconds": self.record["seconds"],
-            **self.test,
-        }
+        return {**self.record["cost"], **self.record["metrics"], "seconds": self.record["seconds"], **self.test}
 
     @cached_property
     def network(self) -> Network:
@@ -98,8 +93,7 @@ class Run:
             raise BlockforgeError(f"{path}: holds no run (there is no run.json); give the folder of a search")
         tests = read_json(path / "front.json")["test"] if (path / "front.json").is_file() else {}
         trials = [
-            Trial(folder, record, tests.get(str(record["trial"]), {}))
-            for folder, record in records(path).items()
+            Trial(folder, record, tests.get(str(record["trial"]), {})) for folder, record in records(path).items()
         ]
         return Run(path, read_json(path / RUN), tuple(trials))
 

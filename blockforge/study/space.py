@@ -97,9 +97,7 @@ class Space:
         filler = _Filler(self, choose)
         # What is said of the base, its idea and its paper, needn't be true of a candidate.
         document = {key: value for key, value in filler.document().items() if key not in ("about", "paper")}
-        return make(
-            Flat(document, {(): self.name}), {**document, "name": self.name}, self.registry, self.name
-        )
+        return make(Flat(document, {(): self.name}), {**document, "name": self.name}, self.registry, self.name)
 
     def first(self) -> Network:
         """The candidate of every hole's first option."""
@@ -111,7 +109,8 @@ class Space:
         parameter = f"label:{label}" if label else show(keys)
         if kind is None:
             raise BlockforgeError(
-                f"{value} must have one of `choice`, `range` and `any`, and at most a `label` beside it; write {{choice: [1, 2]}}"
+                f"{value} must have one of `choice`, `range` and `any`, and at most a `label` beside it; "
+                "write {choice: [1, 2]}"
             )
         if kind == "any":
             given = self._any(keys, block)
@@ -124,21 +123,27 @@ class Space:
             kind = "choice"
         if kind == "choice":
             if not isinstance(given, list | tuple) or not given:
-                raise BlockforgeError(f"a choice needs a list with at least one value, but is {given!r}; name what to choose from")
+                raise BlockforgeError(
+                    f"a choice needs a list with at least one value, but is {given!r}; name what to choose from"
+                )
             labels = tuple(_label(option) for option in given)
             if len(set(map(repr, labels))) < len(labels):
                 raise BlockforgeError(f"a choice holds the same value twice: {', '.join(map(str, labels))}; remove one")
             return Hole(parameter, labels, tuple(given))
         numbers = isinstance(given, list) and len(given) in (2, 3) and all(type(n) in (int, float) for n in given)
         if not numbers:
-            raise BlockforgeError(f"a range is [low, high] or [low, high, step], but is {given!r}; write {{range: [1, 3]}}")
+            raise BlockforgeError(
+                f"a range is [low, high] or [low, high, step], but is {given!r}; write {{range: [1, 3]}}"
+            )
         low, high, step = (*given, 1)[:3]
-        if len(given) == 2 and not (type(low) is type(high) is int):  # noqa: PLR2004 (low, high)
+        if len(given) == 2 and not (type(low) is type(high) is int):
             raise BlockforgeError(
                 f"a range of fractions needs a step, but is {given!r}; write {{range: [{low}, {high}, STEP]}}"
             )
         if not (low <= high and step > 0):
-            raise BlockforgeError(f"a range needs low <= high and a step above 0, but has low={low}, high={high}, step={step}")
+            raise BlockforgeError(
+                f"a range needs low <= high and a step above 0, but has low={low}, high={high}, step={step}"
+            )
         return Hole(parameter, low=low, high=high, step=step)
 
     def _any(self, keys: Keys, block: str | None) -> Any:
@@ -284,7 +289,7 @@ class _Explorer(_Filler):
         try:
             hole = self.space.hole(keys, value, block)
             if self.found.get(hole.parameter, hole) != hole:
-                raise BlockforgeError(
+                raise BlockforgeError(  # noqa: TRY301 (one place notes a hole's mistakes)
                     f"two holes share the parameter {hole.parameter}, but not what they choose from; "
                     "give each a label of its own"
                 )
@@ -326,9 +331,7 @@ def _try_out(space: Space, flat: Flat) -> None:
     explorer.visit_all(visit)
     flat.mistakes = list(dict.fromkeys(flat.mistakes + explorer.problems.mistakes))
     if not explorer.found and not flat.mistakes:
-        flat.mistake(
-            (), "a space without holes is a network; put {choice: [...]} or {range: [low, high]} somewhere"
-        )
+        flat.mistake((), "a space without holes is a network; put {choice: [...]} or {range: [low, high]} somewhere")
 
 
 def _mapping(flat: Flat, raw: Plain, key: str) -> Plain:

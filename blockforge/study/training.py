@@ -73,9 +73,7 @@ def to_device(splits: Splits, where: device) -> DeviceSplits:
         tensor = torch.from_numpy(images).to(where, memory_format=torch.channels_last)
         return tensor, torch.from_numpy(labels).to(where)
 
-    return DeviceSplits(
-        *(move(part.images, part.labels) for part in (splits.train, splits.validation, splits.test))
-    )
+    return DeviceSplits(*(move(part.images, part.labels) for part in (splits.train, splits.validation, splits.test)))
 
 
 def bf16_pays(module: nn.Module, where: device) -> bool:
@@ -89,10 +87,7 @@ def bf16_pays(module: nn.Module, where: device) -> bool:
 
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if any(
-        isinstance(each, torch.nn.Conv2d) and each.groups > 1 and max(each.stride) > 1
-        for each in module.modules()
-    ):
+    if any(isinstance(each, torch.nn.Conv2d) and each.groups > 1 and max(each.stride) > 1 for each in module.modules()):
         return False
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return where.type == "cpu" and bool(probe and probe())
@@ -110,9 +105,7 @@ def train(
     from torch.nn import functional
 
     images, labels = data.train
-    batches = max(
-        1, len(images) // settings.batch
-    )  # the rest is spread over all: BatchNorm refuses one image
+    batches = max(1, len(images) // settings.batch)  # the rest is spread over all: BatchNorm refuses one image
     module.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         module.parameters(), settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
@@ -127,9 +120,7 @@ def train(
         for chosen in order.tensor_split(batches):
             batch = augment(images[chosen], settings)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-                loss = functional.cross_entropy(
-                    module(batch), labels[chosen], label_smoothing=settings.label_smoothing
-                )
+                loss = functional.cross_entropy(module(batch), labels[chosen], label_smoothing=settings.label_smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

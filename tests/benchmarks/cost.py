@@ -42,7 +42,9 @@ def candidates(count: int = 4000) -> list[list[object]]:
     """Distinct width/depth candidates of resnet50: network to cost, and with `Network.set` before it."""
     base = blockforge.get_network("resnet50")
     rng = random.Random(0)
-    widths = list(itertools.product(range(64, 513, 64), range(128, 1025, 128), range(256, 2049, 256), range(512, 4097, 512)))
+    widths = list(
+        itertools.product(range(64, 513, 64), range(128, 1025, 128), range(256, 2049, 256), range(512, 4097, 512))
+    )
     depths = list(itertools.product(range(1, 5), range(1, 7), range(1, 9), range(1, 5)))
     edits = [
         {f"layer{i + 1}.width": w for i, w in enumerate(rng.choice(widths))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import torch
 from torch import nn
@@ -35,8 +36,8 @@ def row(name: str, ours: nn.Module, reference: nn.Module, x: torch.Tensor, round
     for mode, run in ((False, forward), (True, both)):
         ours.train(mode)
         reference.train(mode)
-        measured, _, _ = ratio(lambda: run(ours), lambda: run(reference), rounds=rounds, repeats=repeats)
-        same, _, _ = ratio(lambda: run(reference), lambda: run(reference), rounds=rounds, repeats=repeats)
+        measured, _, _ = ratio(partial(run, ours), partial(run, reference), rounds=rounds, repeats=repeats)
+        same, _, _ = ratio(partial(run, reference), partial(run, reference), rounds=rounds, repeats=repeats)
         cells += [measured, same]
     return cells
 

@@ -8,7 +8,14 @@ import torchvision
 from torch import nn
 
 NAMES = (
-    "alexnet", "vgg16_bn", "resnet18", "resnet50", "googlenet", "densenet121", "mobilenet_v2", "shufflenet_v2_x1_0",
+    "alexnet",
+    "vgg16_bn",
+    "resnet18",
+    "resnet50",
+    "googlenet",
+    "densenet121",
+    "mobilenet_v2",
+    "shufflenet_v2_x1_0",
     "seresnet50",
 )
 
