@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from typing import TYPE_CHECKING
 
 from blockforge import wiring
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
     import networkx as nx
 
 LARGEST_INPUT = 2048
-MANY = 2000  # blocks; fewer are quicker assembled than counted
+NONE_WORKS = f"no square input up to {LARGEST_INPUT}x{LARGEST_INPUT} was found that works"
+NEAR = 128  # sizes to try from the first one that every window fits into
+MANY = 500  # blocks; fewer are quicker assembled than counted
 
 
 def assemble(network: Network | str) -> Graph:
@@ -30,7 +31,7 @@ def assemble(network: Network | str) -> Graph:
         return _assemble(network, network.input)
     except InputTooSmall as error:
         smallest = smallest_input(network)
-        works = f"the smallest input that works is {smallest}x{smallest}" if smallest else "no input size works"
+        works = f"the smallest input that works is {smallest}x{smallest}" if smallest else NONE_WORKS
         raise InputTooSmall(f"{network.name}: {error}, at input {show_shape(network.input)}; {works}") from None
     except BlockforgeError as error:
         raise type(error)(f"{network.name}: {error}").with_traceback(error.__traceback__) from None  # the author's line
@@ -69,34 +70,63 @@ def check_size(network: Network) -> None:
 
 
 def _more_ops_than_allowed(network: Network) -> bool:
-    """Whether the ops are too many, from each stage's first blocks: the others have as many as those."""
+    """Whether the ops are too many, counted from a few blocks of each stage."""
     shapes: dict[str, Shape] = {wiring.INPUT: network.input}
     ops = 0
     try:
         for stage, blocks in blocks_in_order(network):
-            inputs = tuple(shapes[source] for source in stage.sources)
-            for repeat, block in enumerate(blocks):
-                graph = graph_of(block, *inputs)
-                shape = graph.outputs["output"].shape
-                count = len(graph.nodes) - len(inputs)
-                if ops + count * (stage.depth - repeat) > MAX_OPS:
-                    return True
-                if (shape,) == inputs and (repeat > 0 or stage.block.after_first is stage.block):
-                    ops += count * (stage.depth - repeat)  # from here on each is like the one before
-                    break
-                ops += count
-                inputs = (shape,)
-            shapes[stage.name] = shape
+            count, shapes[stage.name] = _count(blocks, tuple(shapes[source] for source in stage.sources))
+            ops += count
+            if ops > MAX_OPS:
+                return True
     except BlockforgeError:  # assembling says where
         pass
     return False
+
+
+def _count(blocks: list[Block], inputs: tuple[Shape, ...]) -> tuple[int, Shape]:
+    """The ops of a stage's repeats, and its output's shape.
+
+    Blocks that keep the shape are alike. Where two in a row add the same channels by as many ops, and the last one
+    would too, so do those between (dense layers).
+    """
+    ops, before = 0, None
+    for repeat, block in enumerate(blocks):
+        count, shape, step = _expanded(block, inputs)
+        ops += count
+        left = len(blocks) - repeat - 1
+        if (shape,) == inputs and (not left or blocks[-1] is block):
+            return ops + count * left, shape
+        if ops > MAX_OPS:
+            break
+        if repeat and left and step == before:
+            last, *rest = inputs[0][0] + left * (shape[0] - inputs[0][0]), *shape[1:]
+            at_end = _expanded(block, ((last, *rest),))
+            if at_end[2] == step:
+                return ops + count * left, at_end[1]
+        before, inputs = step, (shape,)
+    return ops, shape
+
+
+def _expanded(block: Block, inputs: tuple[Shape, ...]) -> tuple[int, Shape, tuple[int, ...]]:
+    """A block's ops, its output's shape, and both as what repeats have in common: ops, new channels, size."""
+    graph = graph_of(block, *inputs)
+    shape = graph.outputs["output"].shape
+    count = len(graph.nodes) - len(inputs)
+    return count, shape, (count, shape[0] - inputs[0][0], *shape[1:])
 
 
 def blocks_in_order(network: Network) -> Iterator[tuple[Stage, list[Block]]]:
     """The stages in the order in which they run, each with the blocks of its repeats."""
     for name in wiring.order(network.sources):
         stage = network.stages[name]
-        yield stage, [stage.block] + [stage.block.after_first] * (stage.depth - 1)
+        blocks = [stage.block]
+        if stage.depth > 1:  # at depth 1 nobody needs the block to take stride 1
+            try:
+                blocks += [stage.block.after_first] * (stage.depth - 1)
+            except BlockforgeError as error:
+                raise BlockforgeError(f"{name}: {error}") from None
+        yield stage, blocks
 
 
 def _assemble(network: Network, input_shape: Shape) -> Graph:
@@ -139,29 +169,32 @@ def _path(graph: Graph, scope: str) -> str:
 
 
 def smallest_input(network: Network) -> int | None:
-    """The smallest square input, in pixels, from which on the network works; None up to `LARGEST_INPUT`."""
+    """The smallest square input, in pixels, that works; None where none up to `LARGEST_INPUT` was found.
+
+    From some size on every window fits; a sum of two branches may still take even sizes only, say, so a few sizes
+    from there on are tried one by one.
+    """
     if len(network.input) == 1:
         return None
-
-    def works(size: int) -> bool:
-        try:
-            _assemble(network, (network.input[0], size, size))
-        except BlockforgeError:
-            return False
-        return True
-
     high = 1
-    while high <= LARGEST_INPUT and not works(high):
+    while high <= LARGEST_INPUT and _trial(network, high) is InputTooSmall:
         high *= 2
     if high > LARGEST_INPUT:
         return None
-    low = high // 2  # doesn't work, or 0
+    low = high // 2  # too small, or 0
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if works(middle) else (middle, high)
-    return high
+        low, high = (middle, high) if _trial(network, middle) is InputTooSmall else (low, middle)
+    for size in range(high, min(high + NEAR, LARGEST_INPUT + 1)):
+        if _trial(network, size) is None:
+            return size
+    return None
 
 
-def total_elements(graph: Graph) -> int:
-    """Elements of all op outputs at batch 1."""
-    return sum(prod(shape) for node in graph.nodes for shape in node.shapes)
+def _trial(network: Network, size: int) -> type[BlockforgeError] | None:
+    """The kind of error that a square input of this size meets; None where it works."""
+    try:
+        _assemble(network, (network.input[0], size, size))
+    except BlockforgeError as error:
+        return type(error)
+    return None

@@ -177,8 +177,9 @@ def _merge_stages(entry: Entry, raw: Any, flat: Flat, registry: Registry) -> Non
             own = {key: value for key, value in given.items() if key != "after"}
             stages[name] = _merged(flat, name, stages[name], own, registry) if name in stages else own
             after = given.get("after")
-            if after is not None and (not isinstance(after, str) or after not in stages or after == name):
-                flat.mistake((*place, "after"), f"no stage {after!r}{_closest(str(after), stages)}")
+            others = {key: stage for key, stage in stages.items() if key != name}
+            if after is not None and (not isinstance(after, str) or after not in others):
+                flat.mistake((*place, "after"), f"no other stage {after!r}{_closest(str(after), others)}")
             elif after is not None:
                 stages = _placed(stages, name, after)
     flat.value = flat.value | {"stages": stages}

@@ -86,7 +86,9 @@ def _plain(number: float) -> str:
 
 
 def hole_hint(value: Any) -> str:
-    """What a mapping in the place of a value was meant to be, if it looks like a misspelt hole."""
+    """What a mapping in the place of a value was meant to be, if it is or looks like a hole of a search space."""
+    if isinstance(value, dict) and not {"choice", "range", "any"}.isdisjoint(value):
+        return "; that is a choice for a search to make; use the file with `blockforge search`"
     hints = (did_you_mean(str(key), ("choice", "range", "any")) for key in value) if isinstance(value, dict) else ()
     return next(filter(None, hints), "")
 

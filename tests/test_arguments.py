@@ -163,9 +163,7 @@ def test_an_argument_is_named_by_the_op_where_no_field_says_it() -> None:
             y = g.conv("first", x, 8 + 2 * size, size)
             return g.conv("second", y, 8, size)
 
-    assert signatures(row(Secret(), Secret(kind="large"))) == {
-        "Secret": "out_channels, kernel_size, padding=0"
-    }
+    assert signatures(row(Secret(), Secret(kind="large"))) == {"Secret": "out_channels, kernel_size, padding=0"}
 
 
 def test_two_of_a_name_are_told_apart_by_their_op() -> None:
@@ -180,9 +178,7 @@ def test_two_of_a_name_are_told_apart_by_their_op() -> None:
         def expand(self, g: Scope, x: Value) -> Value:
             return g.concat("cat", *[g.block("row.#", Secret(kind=kind), x) for kind in ("ab", "dg")])
 
-    assert signatures(graph_of(Net(), (3, 4, 4))) == {
-        "Secret": "out_channels, two_out_channels, out_channels2"
-    }
+    assert signatures(graph_of(Net(), (3, 4, 4))) == {"Secret": "out_channels, two_out_channels, out_channels2"}
 
 
 # -- formulas
@@ -343,6 +339,19 @@ def test_a_sum_of_something_else_is_no_flag() -> None:
     assert signatures(row(Other(), Other(doubled=True))) == {"Other": "", "OtherDoubledTrue": ""}
 
 
+def test_a_sum_in_place_is_no_flag() -> None:
+    class Direct(Block):
+        sums: bool = False
+
+        def expand(self, g: Scope, x: Value) -> Value:
+            y = g.norm("bn", g.conv("conv", x, 8))
+            return g.add("add", y, x) if self.sums else y
+
+    graph = row(Direct(), Direct(sums=True))
+    assert signatures(graph) == {"Direct": "", "DirectSumsTrue": ""}
+    assert "y += x" in source_of(graph, "Net", "net")
+
+
 def test_one_two_and_no_sums_are_two_classes() -> None:
     class Sums(Block):
         sums: Annotated[int, Field(ge=0)] = 0
@@ -353,7 +362,8 @@ def test_one_two_and_no_sums_are_two_classes() -> None:
                 y = g.add(f"part{i}.add", y, x)
             return y
 
-    assert len(signatures(row(Sums(), Sums(sums=1), Sums(sums=2), Sums(sums=1)))) == 2
+    found = signatures(row(Sums(), Sums(sums=1), Sums(sums=2), Sums(sums=1)))
+    assert found == {"Sums": "skip", "SumsSums2": ""}
 
 
 # -- classes and their names

@@ -172,9 +172,7 @@ def test_a_class_without_expand_is_refused():
         class Empty(Block):
             width: Channels = 1
 
-    assert refusal(make) == (
-        "block Empty: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`"
-    )
+    assert refusal(make) == ("block Empty: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +289,9 @@ def test_a_nested_block_is_given_in_python_as_itself():
     )
 
 
-@pytest.mark.parametrize("spec", ["squeeze_excitation", "{block: squeeze_excitation}", "{block: squeeze_excitation, reduction: 16}"])
+@pytest.mark.parametrize(
+    "spec", ["squeeze_excitation", "{block: squeeze_excitation}", "{block: squeeze_excitation, reduction: 16}"]
+)
 def test_a_nested_block_is_given_in_a_file_by_name_or_mapping(spec):
     text = f"input: [8, 8, 8]\nstages:\n  a: {{block: residual, width: 8, attention: {spec}}}\n"
     assert Network.from_yaml(text).stages["a"].block.attention == SqueezeExcitation()
@@ -362,7 +362,9 @@ def test_every_block_says_what_it_is(name):
 def test_every_block_of_a_network_is_rebuilt_from_its_spec(name):
     for stage in get_network(name).stages.values():
         spec = stage.block.spec()
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "block"}
+        fields = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "block"
+        }
         context = {"resolve": get_registry().block}
         assert get_registry().block(spec["block"]).model_validate(fields, context=context) == stage.block
 

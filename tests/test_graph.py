@@ -107,9 +107,7 @@ def test_a_number_sign_takes_the_next_free_integer_of_its_scope():
 
 def test_a_number_sign_within_a_name_counts_nothing():
     _, g, (x,) = new()
-    assert refusal(g.relu, "conv#", x) == (
-        "conv#: 'conv#' is no name for a module; use letters, digits, '_' and '-'"
-    )
+    assert refusal(g.relu, "conv#", x) == ("conv#: 'conv#' is no name for a module; use letters, digits, '_' and '-'")
     assert g.relu("conv.#", x).node.name == "conv.0"
 
 
@@ -195,7 +193,11 @@ def test_the_view_of_ops_has_an_edge_an_operand():
     view = graph.op_graph()
     assert isinstance(view, nx.MultiDiGraph)
     assert list(view.edges(data="operand")) == [
-        ("x", "sum", 0), ("x", "sum", 1), ("sum", "split", 0), ("split", "join", 0), ("split", "join", 1),
+        ("x", "sum", 0),
+        ("x", "sum", 1),
+        ("sum", "split", 0),
+        ("split", "join", 0),
+        ("split", "join", 1),
     ]
     assert [data["port"] for _, _, data in view.out_edges("split", data=True)] == [1, 0]
     assert [data["shape"] for _, _, data in view.in_edges("join", data=True)] == [(2, 8, 8), (2, 8, 8)]
@@ -248,7 +250,11 @@ SAMPLES: dict[type[Op], tuple[Op, Shape, dict[str, object]]] = {
     ),
     ops.BatchNorm1d: (ops.BatchNorm1d(), (4,), {"eps": 1e-3}),
     ops.BatchNorm2d: (ops.BatchNorm2d(), (4, 8, 8), {"eps": 1e-3}),
-    ops.ChannelAffine: (ops.ChannelAffine((1.0,) * 4, (2.0,) * 4), (4, 8, 8), {"scale": (3.0,) * 4, "shift": (3.0,) * 4}),
+    ops.ChannelAffine: (
+        ops.ChannelAffine((1.0,) * 4, (2.0,) * 4),
+        (4, 8, 8),
+        {"scale": (3.0,) * 4, "shift": (3.0,) * 4},
+    ),
     ops.ChannelShuffle: (ops.ChannelShuffle(2), (4, 8, 8), {"groups": 4}),
     ops.Conv2d: (
         ops.Conv2d(4, 3, 1, 1, 1, 1, bias=False),
@@ -376,7 +382,11 @@ def test_a_hash_is_the_same_in_another_process():
     code = "import blockforge; print(blockforge.get_network('googlenet').hash)"
     hashes = {
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True, text=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
         for seed in ("1", "2")
     }
@@ -469,7 +479,9 @@ def test_every_change_of_function_changes_the_hash(document, data):
         "classes": {"classes": 11},
         "deeper": {"stages": {**stages, name: _edited(stage, depth=stage.get("depth", 1) + 1)}},
         "removed": {"stages": {key: value for key, value in stages.items() if key[:2] != name[:2]}},
-        "rewired": {"stages": {**stages, "join": _edited(stages["join"], **{"from": [*stages["join"]["from"], "stem"]})}},
+        "rewired": {
+            "stages": {**stages, "join": _edited(stages["join"], **{"from": [*stages["join"]["from"], "stem"]})}
+        },
     }
     if stage["block"] == "conv":
         changes["width"] = {"stages": {**stages, name: _edited(stage, width=5)}}

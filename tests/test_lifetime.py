@@ -167,6 +167,22 @@ def test_a_forwards_own_argument_is_not_freed_since_its_caller_holds_it() -> Non
     assert predicted == measured
 
 
+def test_none_of_several_arguments_is_freed() -> None:
+    class Two(Block):
+        def expand(self, g: Scope, x: Value, y: Value) -> Value:
+            z = g.conv("a", g.mul("mul", x, y), 4)
+            return g.concat("cat", g.sigmoid("gate", z), z)
+
+    graph = graph_of(block_of(lambda g, x: g.block("two", Two(), x, g.conv("first", x, 4))), SHAPE)
+    text = source_of(graph, "Net", "net").partition("class Net")[0]
+    assert text.rstrip().endswith("""\
+    def forward(self, x1, x2):
+        x1 = x1 * x2
+        x1 = self.a(x1)
+        y = self.gate(x1)
+        return torch.cat((y, x1), 1)""")
+
+
 def test_a_sum_works_in_place() -> None:
     assert forward(lambda g, x: g.relu("act", g.add("add", g.conv("conv", x, 4), x))) == [
         "y = self.conv(x)",
@@ -192,9 +208,7 @@ def test_a_sum_of_three_is_summed_from_the_left() -> None:
 
 
 def test_branches_are_named_by_their_modules() -> None:
-    block = Inception(
-        branch1=4, branch2_reduce=4, branch2=4, branch3_reduce=4, branch3=4, branch4=4, branch3_kernel=3
-    )
+    block = Inception(branch1=4, branch2_reduce=4, branch2=4, branch3_reduce=4, branch3=4, branch4=4, branch3_kernel=3)
     graph = graph_of(block_of(lambda g, x: g.block("inner", block, x)), SHAPE)
     text = source_of(graph, "Net", "net")
     for line in ("branch1 = self.branch1(x)", "branch2 = self.branch2(x)", "branch3 = self.branch3(x)"):

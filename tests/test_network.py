@@ -87,9 +87,7 @@ def test_one_of_several_networks_of_a_file_is_named_behind_a_number_sign(write, 
     assert refusal(get_network, "nets.yaml#wild", kind=UnknownName) == [
         "wild: no network in nets.yaml of this name; did you mean 'wide'? it has wide, deep"
     ]
-    assert refusal(get_network, "missing.yaml", kind=BlockforgeError) == [
-        "missing.yaml: no such file; check the path"
-    ]
+    assert refusal(get_network, "missing.yaml", kind=BlockforgeError) == ["missing.yaml: no such file; check the path"]
     assert refusal(Network.from_yaml, path.read_text(encoding="utf-8"), kind=BlockforgeError) == [
         "text: holds 2 networks; give one"
     ]
@@ -251,8 +249,7 @@ def test_values_may_be_tuples_and_blocks(small):
 def test_all_mistakes_of_an_edit_are_told_at_once(small):
     edits = {"layr1.depth": 1, "classes": 0, "layer1.width": "8", "layer2.depth": 0, "stem.strid": 2}
     assert refusal(small.set, edits) == [
-        "text: layr1.depth: no stage 'layr1'; did you mean 'layer1' or 'layer2'? "
-        "there are stem, layer1, layer2, head",
+        "text: layr1.depth: no stage 'layr1'; did you mean 'layer1' or 'layer2'? there are stem, layer1, layer2, head",
         "text: classes: must be at least 1, but is 0",
         "text: stem.strid: block conv has no parameter 'strid'; did you mean 'stride'? it has "
         + ", ".join(get_registry().block("conv").model_fields),
@@ -332,7 +329,7 @@ def test_the_flat_text_stands_alone(small):
 
 
 def test_the_text_is_flat_where_the_short_one_would_say_something_else(write):
-    path = write("nets.yaml", f"other: {{extends: resnet18}}\nmine: {{extends: other, classes: 5}}\n")
+    path = write("nets.yaml", "other: {extends: resnet18}\nmine: {extends: other, classes: 5}\n")
     mine = get_network(f"{path}#mine")
     assert "extends" not in mine.to_yaml()
     assert Network.from_yaml(mine.to_yaml()) == mine

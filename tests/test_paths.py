@@ -166,9 +166,10 @@ def test_nothing_is_changed_in_place(edits):
     before = copy.deepcopy(DOCUMENT)
     document: Any = DOCUMENT
     for path, number in edits:
-        value: Any = {"layer2.block": "conv", "layer1.attention": {"block": "squeeze_excitation", "reduction": number}}.get(
-            path, number
-        )
+        value: Any = {
+            "layer2.block": "conv",
+            "layer1.attention": {"block": "squeeze_excitation", "reduction": number},
+        }.get(path, number)
         last, (document, _, changed) = copy.deepcopy(document), edit(document, path, value, resolve)
         for keys in changed:
             place: Any = document

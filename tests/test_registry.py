@@ -212,9 +212,7 @@ def test_a_file_that_is_no_python(write):
 def test_two_plugin_files_that_claim_one_name(write):
     one = write("one.py", BLOCK.format(name="Twin", width=1))
     two = write("two.py", BLOCK.format(name="Twin", width=2))
-    assert refusal(one, two) == (
-        f"{two}: block 'twin' is registered by plugin file {one} already; choose another name"
-    )
+    assert refusal(one, two) == (f"{two}: block 'twin' is registered by plugin file {one} already; choose another name")
 
 
 def test_a_refused_plugin_registers_nothing_at_all(write):

@@ -32,10 +32,7 @@ def test_all_are_read():
 
 
 _SEARCH = "is a choice for a search to make; give a value, or use the file with `blockforge search`"
-_SCHEMES = (
-    "'default', 'zeros', 'kaiming_normal_fan_out', 'kaiming_normal_fan_in', 'normal_0.01' or "
-    "'trunc_normal_0.01'"
-)
+_SCHEMES = "'default', 'zeros', 'kaiming_normal_fan_out', 'kaiming_normal_fan_in', 'normal_0.01' or 'trunc_normal_0.01'"
 
 
 @pytest.mark.parametrize(
@@ -50,12 +47,12 @@ _SCHEMES = (
         ({"input": [3, 8]}, "input: must be [channels, height, width], or [features], but is [3, 8]"),
         ({"input": []}, "input: must be [channels, height, width], or [features], but is []"),
         ({"input": [3, 8, 0]}, "input.2: must be at least 1, but is 0"),
-        ({"norm": {"eps": 0}}, "norm.eps: must be greater than 0.0, but is 0"),
+        ({"norm": {"eps": 0}}, "norm.eps: must be greater than 0, but is 0"),
         ({"norm": {"eps": float("inf")}}, "norm.eps: must be a finite number, but is inf"),
-        ({"norm": {"momentum": 2}}, "norm.momentum: must be at most 1.0, but is 2"),
+        ({"norm": {"momentum": 2}}, "norm.momentum: must be at most 1, but is 2"),
         ({"norm": {"ep": 1}}, "norm.ep: norm has no parameter 'ep'; did you mean 'eps'? it has eps, momentum"),
         ({"norm": 3}, "norm: must be a mapping, but is 3"),
-        ({"drop_path": 1}, "drop_path: must be less than 1.0, but is 1"),
+        ({"drop_path": 1}, "drop_path: must be less than 1, but is 1"),
         ({"drop_path": "a"}, "drop_path: must be a number, but is 'a'"),
         ({"init": {"conv": "zero"}}, f"init.conv: must be {_SCHEMES}, but is 'zero'; did you mean 'zeros'?"),
         (
@@ -75,5 +72,5 @@ def test_an_input_is_needed_and_mistakes_are_told_together():
     assert flat.mistakes == [
         "net: a network needs an input; write `input: [3, 224, 224]` (channels, height, width)",
         "net: classes: must be at least 1, but is 0",
-        "net: drop_path: must be less than 1.0, but is 2",
+        "net: drop_path: must be less than 1, but is 2",
     ]

@@ -1,1 +1,537 @@
-"""A search space: its holes, its draws, its mistakes, its identity."""
+"""A search space: its holes, its draws, its mistakes and its identity."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockforge import Network, assemble, cost, get_network
+from blockforge.errors import BlockforgeError, InvalidNetwork
+from blockforge.registry import get_registry, load_registry
+from blockforge.study.space import Hole, Space, load_space, space_from_yaml
+
+BASE = """\
+base: resnet18_cifar
+set: {input: [1, 8, 8], classes: 10, stem.width: 8}
+vary:
+"""
+CHOICE = "layer1.width: {choice: [8, 16]}"
+
+
+def space_of(*vary: str, end: str = "") -> Space:
+    """A space over a small residual network with these lines under `vary`."""
+    return space_from_yaml(BASE + "".join(f"  {line}\n" for line in vary) + end, "space.yaml")
+
+
+def holes_of(space: Space) -> dict[str, Any]:
+    """Each hole by its parameter, as what it may be."""
+    return {
+        hole.parameter: list(hole.labels) if hole.labels is not None else (hole.low, hole.high, hole.step)
+        for hole in space.holes
+    }
+
+
+def choose(**indices: float) -> Any:
+    """Chooses by parameter, dots written as two underscores; the first elsewhere."""
+    given = {name.replace("__", "."): value for name, value in indices.items()}
+    return lambda hole: given.get(hole.parameter, hole.first)
+
+
+def roll(dice: random.Random) -> Any:
+    def choose_at_random(hole: Hole) -> float:
+        if hole.labels is not None:
+            return dice.randrange(len(hole.labels))
+        return hole.low + hole.step * dice.randint(0, int((hole.high - hole.low) / hole.step))
+
+    return choose_at_random
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(InvalidNetwork) as caught:
+        space_from_yaml(text, "space.yaml")
+    assert caught.value.exit_code == 2
+    return list(caught.value.mistakes)
+
+
+def mistake(*vary: str) -> str:
+    """The only mistake of a space with these lines under `vary`, without its file."""
+    (only,) = mistakes(BASE + "".join(f"  {line}\n" for line in vary))
+    return only.removeprefix("space.yaml:")
+
+
+# Every space that is registered
+
+
+@pytest.mark.parametrize("name", get_registry().spaces)
+def test_every_space_draws_200_valid_candidates(name):
+    space, dice = load_space(name), random.Random(0)
+    known = {hole.parameter for hole in space.holes}
+    asked: set[str] = set()
+    hashes = set()
+    for _ in range(200):
+        choices: dict[str, float] = {}
+
+        def note(hole: Hole, choices: dict[str, float] = choices) -> float:
+            assert hole.parameter not in choices or hole.parameter.startswith("label:")
+            choices[hole.parameter] = roll(dice)(hole)
+            return choices[hole.parameter]
+
+        network = space.draw(note)
+        asked |= set(choices)
+        assert cost(network).params == cost(assemble(network)).params > 0
+        assert space.draw(lambda hole, choices=choices: choices[hole.parameter]) == network
+        hashes.add(network.hash)
+    assert asked == known
+    assert len(hashes) > 20
+
+
+@pytest.mark.parametrize("name", get_registry().spaces)
+def test_every_space_is_written_without_loss(name):
+    space = load_space(name)
+    again = space_from_yaml(space.to_yaml())
+    assert (again.name, again.digest, again.holes) == (name, space.digest, space.holes)
+    assert (again.objectives, again.limits, again.data, again.train) == (
+        space.objectives, space.limits, space.data, space.train,
+    )  # fmt: skip
+    assert again.first() == space.first()
+
+
+@pytest.mark.parametrize("name", get_registry().spaces)
+def test_every_space_can_be_searched(name):
+    space, registry = load_space(name), get_registry()
+    assert space.objectives
+    assert space.data in registry.datasets
+    data = registry.dataset(space.data)
+    assert (space.first().input, space.first().classes) == (data.input, data.classes)
+
+
+# Holes
+
+
+def test_the_kinds_of_holes():
+    space = space_of(
+        "layer1.width: {choice: [8, 16]}",
+        "layer2.depth: {range: [1, 3]}",
+        "layer3.width: {range: [8, 32, 8]}",
+        "layer4.shortcut: any",
+        "drop_path: {range: [0.0, 0.4, 0.1]}",
+        "stem.kernel: any",
+        "stem.pool: {choice: [null, max]}",
+    )
+    assert holes_of(space) == {
+        "drop_path": (0.0, 0.4, 0.1),
+        "stem.kernel": [3, 5, 7],
+        "stem.pool": [None, "max"],
+        "layer1.width": [8, 16],
+        "layer2.depth": (1, 3, 1),
+        "layer3.width": (8, 32, 8),
+        "layer4.shortcut": ["none", "A", "B", "C"],
+    }
+    network = space.draw(choose(stem__pool=1, layer2__depth=3, layer3__width=24, layer1__width=1, drop_path=0.2))
+    assert (network.stages["stem"].block.pool, network.stages["stem"].block.kernel) == ("max", 3)
+    assert (network.stages["layer2"].depth, network.stages["layer3"].block.width) == (3, 24)
+    assert (network.stages["layer1"].block.width, network.settings.drop_path) == (16, 0.2)
+
+
+def test_a_glob_makes_a_hole_of_each_stage():
+    space = space_of("layer*.width: {choice: [8, 16]}")
+    assert holes_of(space) == {f"layer{i}.width": [8, 16] for i in range(1, 5)}
+    network = space.draw(choose(layer3__width=1))
+    assert [network.stages[f"layer{i}"].block.width for i in range(1, 5)] == [8, 8, 16, 8]
+
+
+def test_any_within_bounds_is_a_range(write):
+    path = write(
+        "bounded.py",
+        """
+        from typing import Annotated
+        from pydantic import Field
+        from blockforge import Block, Scope, Value, hookimpl
+
+        class Bounded(Block):
+            size: Annotated[int, Field(ge=2, le=5)] = 2
+            on: bool = False
+
+            def expand(self, g: Scope, x: Value) -> Value:
+                return g.conv("conv", x, 8 * self.size, bias=self.on)
+
+        @hookimpl
+        def register_blocks():
+            return [Bounded]
+        """,
+    )
+    load_registry([path])
+    space = space_of("layer1.block: {choice: [{block: bounded, size: any, on: any}]}")
+    assert holes_of(space) == {
+        "layer1.block": ["bounded"], "layer1.size": (2, 5, 1), "layer1.on": [False, True],
+    }  # fmt: skip
+    assert space.draw(choose(layer1__size=5)).stages["layer1"].block.size == 5
+
+
+def test_a_choice_of_blocks_brings_holes_of_its_own_named_by_path():
+    space = space_of(
+        "layer2.block: {choice: [residual, {block: bottleneck, ratio: {choice: [2, 4]}}, "
+        "{block: inverted_residual, expansion: {range: [1, 4]}, width: 12}]}",
+        "layer2.width: {choice: [8, 16]}",
+    )
+    assert holes_of(space) == {
+        "layer2.block": ["residual", "bottleneck", "inverted_residual(width=12)"],
+        "layer2.width": [8, 16],
+        "layer2.ratio": [2, 4],
+        "layer2.expansion": (1, 4, 1),
+    }
+
+    def asked(index: int) -> tuple[list[str], Any]:
+        names: list[str] = []
+
+        def note(hole: Hole) -> float:
+            names.append(hole.parameter)
+            return {"layer2.block": index, "layer2.ratio": 1, "layer2.expansion": 3, "layer2.width": 1}[hole.parameter]
+
+        return names, space.draw(note).stages["layer2"].block.spec()
+
+    assert asked(0) == (["layer2.block", "layer2.width"], {"block": "residual", "width": 16, "stride": 2})
+    assert asked(1) == (
+        ["layer2.block", "layer2.width", "layer2.ratio"],
+        {"block": "bottleneck", "width": 16, "stride": 2},
+    )
+    assert asked(2) == (
+        ["layer2.block", "layer2.expansion"],
+        {"block": "inverted_residual", "width": 12, "stride": 2, "expansion": 3},
+    )
+
+
+def test_a_field_of_some_of_the_blocks_is_varied_where_there_is_such_a_block_in_either_order():
+    block = "layer2.block: {choice: [residual, bottleneck]}"
+    ratio = "layer*.ratio: {choice: [2, 4]}"
+    space = space_of(block, ratio)
+    assert holes_of(space) == {"layer2.block": ["residual", "bottleneck"], "layer2.ratio": [2, 4]}
+    assert mistake(ratio, block) == (
+        "4:3: layer*.ratio: none of the stages layer1, layer2, layer3, layer4 has a parameter 'ratio'; they have "
+        "attention, block, depth, from, scope, shortcut, stride, width"
+    )
+    both = {hole.parameter for hole in space_of(block, "layer*.width: {choice: [8, 16]}").holes}
+    assert "layer2.width" in both
+
+
+def test_nested_blocks_have_holes_too():
+    space = space_of(
+        "layer1.attention: {choice: [null, {block: squeeze_excitation, reduction: any}]}",
+        "layer2.attention: {block: squeeze_excitation, gate: {choice: [sigmoid, hardsigmoid]}}",
+        "layer3.attention: {block: {choice: [squeeze_excitation, conv]}}",
+    )
+    assert holes_of(space) == {
+        "layer1.attention": [None, "squeeze_excitation"],
+        "layer1.attention.reduction": [4, 8, 16],
+        "layer2.attention.gate": ["sigmoid", "hardsigmoid"],
+        "layer3.attention.block": ["squeeze_excitation", "conv"],
+    }
+    blocks = {name: stage.block for name, stage in space.draw(
+        choose(layer1__attention=1, layer1__attention__reduction=1, layer2__attention__gate=1)
+    ).stages.items()}  # fmt: skip
+    assert blocks["layer1"].attention.reduction == 8
+    assert blocks["layer2"].attention.gate == "hardsigmoid"
+    assert blocks["layer3"].attention.name == "squeeze_excitation"
+    assert space.first().stages["layer1"].block.attention is None
+
+
+def test_a_label_shares_one_draw():
+    space = space_of("layer*.width: {choice: [8, 16, 24], label: w}", "layer*.depth: {range: [1, 3], label: d}")
+    assert holes_of(space) == {"label:w": [8, 16, 24], "label:d": (1, 3, 1)}
+    count: list[str] = []
+
+    def note(hole: Hole) -> float:
+        count.append(hole.parameter)
+        return 2
+
+    network = space.draw(note)
+    assert sorted(count) == ["label:d", "label:w"]
+    assert {(network.stages[f"layer{i}"].block.width, network.stages[f"layer{i}"].depth) for i in range(1, 5)} == {
+        (24, 2)
+    }
+
+
+def test_holes_may_stand_in_the_stages_and_settings_of_a_file_of_its_own():
+    space = space_from_yaml(
+        """
+        input: {choice: [[3, 8, 8], [3, 16, 16]]}
+        classes: {range: [2, 4]}
+        stages:
+          a: {block: {choice: [conv, residual]}, width: {choice: [4, 6]}}
+          b: {block: conv, width: 4, names: [{choice: [c, d]}, n, r]}
+          head: {block: classifier, width: classes}
+        objectives: {macs: minimize}
+        """,
+        "own",
+    )
+    assert holes_of(space) == {
+        "input": ["[3, 8, 8]", "[3, 16, 16]"],
+        "classes": (2, 4, 1),
+        "a.block": ["conv", "residual"],
+        "a.width": [4, 6],
+        "b.names.0": ["c", "d"],
+    }
+    network = space.draw(choose(input=1, classes=3, a__block=1, a__width=1))
+    assert (network.input, network.classes, network.name) == ((3, 16, 16), 3, "own")
+    assert (network.stages["a"].block.name, network.stages["a"].block.width) == ("residual", 6)
+    assert network.stages["b"].block.names == ("c", "n", "r")
+
+
+def test_a_base_may_be_changed_by_stages_and_set_before_it_is_varied():
+    space = space_from_yaml(
+        """
+        base: resnet18_cifar
+        stages: {layer4: null, layer2: {block: {choice: [residual, bottleneck]}}}
+        set: {layer1.width: 16}
+        vary: {layer1.width: {choice: [8, 24]}}
+        """
+    )
+    network = space.draw(choose(layer1__width=1, layer2__block=1))
+    assert list(network.stages) == ["stem", "layer1", "layer2", "layer3", "head"]
+    assert (network.stages["layer1"].block.width, network.stages["layer2"].block.width) == (24, 128)
+    assert network.stages["layer2"].block.name == "bottleneck"
+
+
+def test_a_network_with_a_hole_is_no_network_but_a_space():
+    text = "input: [3, 8, 8]\nstages:\n  a: {block: conv, width: {choice: [4, 8]}}\n"
+    with pytest.raises(InvalidNetwork) as caught:
+        Network.from_yaml(text)
+    assert str(caught.value) == (
+        "text:3:20: a.width: {'choice': [4, 8]} is a choice for a search to make; give a value, or use the file with "
+        "`blockforge search`"
+    )
+    assert holes_of(space_from_yaml(text)) == {"a.width": [4, 8]}
+
+
+# Draws
+
+
+def test_a_candidate_is_a_network_that_stands_alone():
+    space = space_of(CHOICE)
+    network = space.draw(choose(layer1__width=1))
+    assert network == space.draw(choose(layer1__width=1)) != space.first()
+    assert network.name == "space"
+    assert Network.from_yaml(network.to_yaml()) == network
+    assert "extends" not in network.to_yaml()
+    base = get_network("resnet18_cifar").set({"input": [1, 8, 8], "classes": 10, "stem.width": 8, "layer1.width": 16})
+    assert network.hash == base.hash
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_equal_choices_make_equal_candidates(seed):
+    space = space_of(
+        "layer*.depth: {range: [1, 3]}",
+        "layer*.width: {choice: [8, 16]}",
+        "layer2.block: {choice: [residual, {block: bottleneck, ratio: {choice: [2, 4]}}]}",
+    )
+    one, two = (space.draw(roll(random.Random(seed))) for _ in range(2))
+    assert (one, one.hash, one.to_yaml()) == (two, two.hash, two.to_yaml())
+
+
+# Identity
+
+DIGITS = """\
+base: resnet18_cifar
+set: {input: [1, 8, 8], classes: 10}
+vary:
+  layer1.width: {choice: [8, 16]}
+  layer2.depth: {range: [1, 3]}
+objectives: {accuracy: maximize, macs: minimize}
+limits: {params: 200_000}
+data: digits
+train: {epochs: 8, batch: 128}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[8, 16]", "[8, 24]"),
+        ("[8, 16]", "[16, 8]"),
+        ("[1, 3]", "[1, 4]"),
+        ("[1, 3]", "[1, 3, 2]"),
+        ("[1, 8, 8]", "[1, 8, 9]"),
+        ("classes: 10", "classes: 11"),
+        ("resnet18_cifar", "resnet18"),
+        ("accuracy: maximize, macs: minimize", "macs: minimize, accuracy: maximize"),
+        ("macs: minimize", "params: minimize"),
+        ("accuracy: maximize", "accuracy: minimize"),
+        ("200_000", "200_001"),
+        ("limits: {params: 200_000}\n", ""),
+        ("data: digits\n", ""),
+        ("epochs: 8", "epochs: 9"),
+        ("set: {", "stages: {layer1: {after: layer2}}\nset: {"),
+    ],
+)
+def test_a_change_of_content_changes_the_digest(old, new):
+    assert DIGITS.count(old) == 1
+    assert space_from_yaml(DIGITS.replace(old, new)).digest != space_from_yaml(DIGITS).digest
+
+
+def test_what_says_nothing_is_not_part_of_the_digest():
+    digest = space_from_yaml(DIGITS).digest
+    assert space_from_yaml(DIGITS + "name: other\nabout: another text\npaper: arXiv:1\n", "x").digest == digest
+    swapped = DIGITS.replace("{epochs: 8, batch: 128}", "{batch: 128, epochs: 8}").replace("200_000", "200000")
+    assert space_from_yaml(f"# a comment\n{swapped}").digest == digest
+    lines = DIGITS.splitlines(keepends=True)
+    assert space_from_yaml("".join([*lines[:3], lines[4], lines[3], *lines[5:]])).digest == digest
+    assert space_from_yaml(space_from_yaml(DIGITS).to_yaml()).digest == digest
+    assert len(digest) == 16
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("layer1.width: {choice: []}", "4:3: layer1.width: a choice needs a list with at least one value, but is []; name "
+                                       "what to choose from"),
+        ("layer1.width: {choice: 8}", "4:3: layer1.width: a choice needs a list with at least one value, but is 8; name "
+                                      "what to choose from"),
+        ("layer1.width: any", "4:3: layer1.width: `any` needs bounds, but there are none; write {choice: [...]} or "
+                              "{range: [low, high]}"),
+        ("layer1.depth: any", "4:3: layer1.depth: `any` needs bounds, but there are none; write {choice: [...]} or "
+                              "{range: [low, high]}"),
+        ("classes: any", "4:3: classes: `any` needs bounds, but there are none; write {choice: [...]} or "
+                         "{range: [low, high]}"),
+        ("layer1.depth: {range: [3, 1]}", "4:3: layer1.depth: a range needs low <= high and a step above 0, but has "
+                                          "low=3, high=1, step=1"),
+        ("layer1.depth: {range: [1, 3, 0]}", "4:3: layer1.depth: a range needs low <= high and a step above 0, but has "
+                                             "low=1, high=3, step=0"),
+        ("layer1.depth: {range: [1]}", "4:3: layer1.depth: a range is [low, high] or [low, high, step], but is [1]; write "
+                                       "{range: [1, 3]}"),
+        ("layer1.depth: {range: [true, 3]}", "4:3: layer1.depth: a range is [low, high] or [low, high, step], but is "
+                                             "[True, 3]; write {range: [1, 3]}"),
+        ("drop_path: {range: [0.1, 0.5]}", "4:3: drop_path: a range of fractions needs a step, but is [0.1, 0.5]; write "
+                                           "{range: [0.1, 0.5, STEP]}"),
+        ("layer1.width: {choice: [8, 16, 8]}", "4:3: layer1.width: a choice holds the same value twice: 8, 16, 8; "
+                                               "remove one"),
+        ("layer1.width: {choice: [8], range: [1, 2]}",
+         "4:3: layer1.width: {'choice': [8], 'range': [1, 2]} must have one of `choice`, `range` and `any`, and at most a "
+         "`label` beside it; write {choice: [1, 2]}"),
+        ("layer1.width: {choice: [8], step: 2}",
+         "4:3: layer1.width: {'choice': [8], 'step': 2} must have one of `choice`, `range` and `any`, and at most a "
+         "`label` beside it; write {choice: [1, 2]}"),
+        ("layer1.width: {choice: [8, 0]}", "4:3: layer1.width: must be at least 1, but is 0"),
+        ("layer1.depth: {range: [1, 1_000_000_000]}", "4:3: layer1.depth: must be a whole number from 1 to 1,000, but is "
+                                                      "1,000,000,000"),
+        ("layer2.block: {choice: [residual, residul]}",
+         "4:3: layer2.block: residul: no block of this name; did you mean 'residual'? `blockforge list --blocks` "
+         "lists all"),
+        ("layer2.block: {choice: [residual, 3]}", "4:3: layer2.block: must be a block's name or {block: NAME, ...}, but "
+                                                  "is 3"),
+        ("layer2.block: {choice: [residual, {block: bottleneck, radio: 2}]}",
+         "4:3: layer2.radio: block bottleneck has no parameter 'radio'; did you mean 'ratio'? it has width, stride, ratio, "
+         "groups, shortcut, attention"),
+        ("layer2.block: {choice: [residual, {block: bottleneck, ratio: {choice: []}}]}",
+         "4:3: layer2.ratio: a choice needs a list with at least one value, but is []; name what to choose from"),
+        ("layer2.block: any", "4:3: layer2.block: `any` needs bounds, but there are none; write {choice: [...]} or "
+                              "{range: [low, high]}"),
+        ("layer2.block: {choice: [{block: bottleneck, stride: {choice: [1, 2]}}, {block: residual, stride: {choice: [2]}}]}",
+         "4:3: layer2.stride: two holes share the parameter layer2.stride, but not what they choose from; give each a "
+         "label of its own"),
+        ("layr1.width: any", "4:3: layr1.width: no stage 'layr1'; did you mean 'layer1', 'layer4' or 'layer3'? there are "
+                             "stem, layer1, layer2, layer3, layer4, head"),
+        ("norm.block: {choice: [1]}", "4:3: norm.block: only a stage has a block; write STAGE.block"),
+    ],
+)  # fmt: skip
+def test_a_wrong_hole(line, message):
+    found = mistakes(f"{BASE}  {line}\n")
+    # A space whose only hole is none has no holes; that goes without saying.
+    assert [each.removeprefix("space.yaml:") for each in found] == [message]
+
+
+def test_holes_of_one_label_must_be_alike():
+    assert mistake("layer1.depth: {choice: [1, 2], label: d}", "layer2.depth: {choice: [1, 3], label: d}") == (
+        "5:3: layer2.depth: two holes share the parameter label:d, but not what they choose from; give each a label of "
+        "its own"
+    )
+
+
+def test_all_mistakes_of_a_space_are_told_at_once_with_their_places():
+    text = """\
+base: resnet18_cifar
+set: {input: [1, 8, 8], stem.widht: 16}
+vary:
+  layer1.width: {choice: []}
+  layer2.block:
+    {choice: [residul, {block: bottleneck, radio: 4}, {block: inverted_residual, expansion: {choice: [2, 2]}}]}
+  layr.width: any
+objectives: {accurcy: maximize, macs: minimise}
+limits: {parms: 200_000, macs: x}
+data: digit
+"""
+    assert mistakes(text) == [
+        "space.yaml:7:3: layr.width: no stage 'layr'; did you mean 'layer4', 'layer3' or 'layer2'? there are stem, layer1, "
+        "layer2, layer3, layer4, head",
+        "space.yaml:8:14: objectives.accurcy: no objective of this name; did you mean 'accuracy'? there are accuracy, "
+        "activations, macs, params, peak_memory",
+        "space.yaml:8:33: objectives.macs: must be minimize or maximize, but is 'minimise'",
+        "space.yaml:9:10: limits.parms: no objective of this name; did you mean 'params'? there are accuracy, activations, "
+        "macs, params, peak_memory",
+        "space.yaml:9:26: limits.macs: must be a number, but is 'x'",
+        "space.yaml:10:1: data: digit: no data set of this name; did you mean 'digits'? there are digits",
+        "space.yaml:4:3: layer1.width: a choice needs a list with at least one value, but is []; name what to choose from",
+        "space.yaml:5:3: layer2.block: residul: no block of this name; did you mean 'residual'? "
+        "`blockforge list --blocks` lists all",
+        "space.yaml:2:25: stem.widht: block stem has no parameter 'widht'; did you mean 'width'? it has width, kernel, "
+        "stride, activation, pool, names",
+        "space.yaml:5:3: layer2.radio: block bottleneck has no parameter 'radio'; did you mean 'ratio'? it has width, "
+        "stride, ratio, groups, shortcut, attention",
+        "space.yaml:5:3: layer2.expansion: a choice holds the same value twice: 2, 2; remove one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: resnet18_cifar\n", "1:1: a space without holes is a network; put {choice: [...]} or {range: [low, high]} "
+                                   "somewhere"),
+        ("base: resnet18_cifr\nvary: {layer1.depth: {range: [1, 2]}}\n",
+         "1:1: base: resnet18_cifr: no network of this name; did you mean 'resnet18_cifar' or 'resnet18'? "
+         "`blockforge list --networks` lists all"),
+        ("base: resnet18_cifar\nextends: resnet18\nvary: {layer1.depth: {range: [1, 2]}}\n",
+         "2:1: extends: `base` says it already; remove one of them"),
+        ("base: resnet18_cifar\nvary: [1]\n", "2:1: vary: must be a mapping from paths to values, but is [1]"),
+        ("base: resnet18_cifar\nvary: {layer1.depth: {range: [1, 2]}}\nobjectives: [macs]\n",
+         "3:1: objectives: must be a mapping, but is ['macs']"),
+        ("base: resnet18_cifar\nvary: {layer1.depth: {range: [1, 2]}}\ndata: [digits]\n",
+         "3:1: data: must be a data set's name, but is ['digits']"),
+        ("base: resnet18_cifar\nvary: {layer1.depth: {range: [1, 2]}}\ntrain: {epoch: 3}\n",
+         "3:9: train.epoch: train has no parameter 'epoch'; did you mean 'epochs'? it has epochs, batch, lr, weight_decay, "
+         "warmup, label_smoothing, shift, flip"),
+        ("base: resnet18_cifar\nvaried: {layer1.depth: {range: [1, 2]}}\nvary: {layer1.depth: {range: [1, 2]}}\n",
+         "2:1: varied: no such key of a space; did you mean 'vary'?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_space(text, message):
+    assert [each.removeprefix("space.yaml:") for each in mistakes(text)] == [message]
+
+
+def test_an_unknown_space():
+    with pytest.raises(BlockforgeError) as caught:
+        load_space("digit")
+    assert str(caught.value) == (
+        "digit: no space of this name; did you mean 'digits'? `blockforge list --spaces` lists all"
+    )
+
+
+def test_a_space_is_read_from_a_file_and_from_one_of_several(write, monkeypatch):
+    path = write("mine.yaml", DIGITS)
+    assert (load_space(path).name, load_space(path).digest) == ("mine", space_from_yaml(DIGITS).digest)
+    many = write(
+        "many.yaml", "one:\n" + "".join(f"  {line}\n" for line in DIGITS.splitlines()) + "two: {base: lenet5}\n"
+    )
+    assert load_space(f"{many}#one").digest == load_space(path).digest
+    monkeypatch.chdir(many.parent)
+    with pytest.raises(BlockforgeError) as caught:
+        load_space("many.yaml#two")
+    assert str(caught.value) == (
+        "many.yaml:11:1: a space without holes is a network; put {choice: [...]} or {range: [low, high]} somewhere"
+    )

@@ -59,10 +59,7 @@ def test_reserved_names_are_those_that_torchs_containers_have() -> None:
 def test_a_reserved_name_is_refused(name: str) -> None:
     with pytest.raises(OpError) as caught:
         graph_of(block_of(lambda g, x: g.relu(f"part.{name}", x)), (4, 2, 2))
-    assert (
-        str(caught.value)
-        == f"part.{name}: nn.Module has an attribute {name!r} of its own; choose another name"
-    )
+    assert str(caught.value) == f"part.{name}: nn.Module has an attribute {name!r} of its own; choose another name"
 
 
 def test_a_name_that_python_mangles_is_refused() -> None:
@@ -260,9 +257,7 @@ def test_nothing_writes_over_a_view() -> None:
 
     assert in_place(split) == {"act": None}
     assert in_place(lambda g, x: g.relu("act", g.dropout("drop", g.conv("conv", x, 4), 0.5))) == {"act": None}
-    assert in_place(lambda g, x: g.relu("act", g.op("same", ops.Identity(), g.conv("conv", x, 4)))) == {
-        "act": None
-    }
+    assert in_place(lambda g, x: g.relu("act", g.op("same", ops.Identity(), g.conv("conv", x, 4)))) == {"act": None}
 
 
 def test_nothing_writes_over_a_blocks_output_or_another_scopes() -> None:
@@ -270,6 +265,11 @@ def test_nothing_writes_over_a_blocks_output_or_another_scopes() -> None:
     assert in_place(lambda g, x: g.relu("act", g.block("row", row, x))) == {"act": None}
     assert in_place(lambda g, x: g.relu("act", g.conv("part.conv", x, 4))) == {"act": None}
     assert in_place(lambda g, x: g.relu("part.act", g.conv("part.conv", x, 4))) == {"act": 0}
+
+
+def test_nothing_writes_over_the_output_of_a_block_at_the_same_scope() -> None:
+    row = block_of(lambda g, x: g.conv("conv", x, 4), "Row")
+    assert in_place(lambda g, x: g.relu("act", g.block("", row, x))) == {"act": None}
 
 
 def test_a_sum_is_written_over_the_operand_that_nobody_keeps() -> None:

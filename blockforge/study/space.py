@@ -47,6 +47,13 @@ class Hole:
         """A value to try the space with: the first option's index, or the low end."""
         return 0 if self.labels is not None else self.low
 
+    @property
+    def last(self) -> float:
+        """The last value to try the space with: the last option's index, or the last number that the steps reach."""
+        if self.labels is not None:
+            return len(self.labels) - 1
+        return self.low + self.step * int((self.high - self.low) / self.step + 1e-9)
+
 
 Choose = Callable[[Hole], float]
 
@@ -213,7 +220,10 @@ def load_space(name_or_path: str | os.PathLike[str]) -> Space:
 
 def space_from_yaml(text: str, name: str = "space") -> Space:
     """The space that a YAML text describes; raises `BlockforgeError`."""
-    return space_from_entry(next(iter(entries(parse_yaml(text, name)).values())), get_registry())
+    known = entries(parse_yaml(text, name))
+    if len(known) != 1:
+        raise BlockforgeError(f"{name}: holds {len(known)} spaces; give one")
+    return space_from_entry(next(iter(known.values())), get_registry())
 
 
 def space_from_entry(entry: Entry, registry: Registry) -> Space:
@@ -280,7 +290,7 @@ class _Explorer(_Filler):
             if visit:
                 visit(document, self)
             for hole in self.fresh:
-                values = range(len(hole.labels)) if hole.labels is not None else (hole.low, hole.high)
+                values = range(len(hole.labels)) if hole.labels is not None else (hole.low, hole.last)
                 waiting += [self.forced | {hole.parameter: value} for value in values if value != hole.first]
 
     def choice(self, keys: Keys, value: Any, block: str | None) -> Any:
