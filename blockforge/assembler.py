@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from blockforge import wiring
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 LARGEST_INPUT = 2048
 NONE_WORKS = f"no square input up to {LARGEST_INPUT}x{LARGEST_INPUT} was found that works"
-NEAR = 128  # sizes to try from the first one that every window fits into
+NEAR = 4  # sizes in a row, one of which works where the input is large enough
 MANY = 500  # blocks; fewer are quicker assembled than counted
 
 
@@ -171,30 +172,27 @@ def _path(graph: Graph, scope: str) -> str:
 def smallest_input(network: Network) -> int | None:
     """The smallest square input, in pixels, that works; None where none up to `LARGEST_INPUT` was found.
 
-    From some size on every window fits; a sum of two branches may still take even sizes only, say, so a few sizes
-    from there on are tried one by one.
+    A larger one works too, unless branches meet that agree at some sizes only, at even ones say: so of `NEAR` sizes in
+    a row one has to work.
     """
     if len(network.input) == 1:
         return None
     high = 1
-    while high <= LARGEST_INPUT and _trial(network, high) is InputTooSmall:
+    while high <= LARGEST_INPUT and not _works_near(network, high):
         high *= 2
     if high > LARGEST_INPUT:
         return None
-    low = high // 2  # too small, or 0
+    low = high // 2  # nothing near it works, or 0
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _trial(network, middle) is InputTooSmall else (low, middle)
-    for size in range(high, min(high + NEAR, LARGEST_INPUT + 1)):
-        if _trial(network, size) is None:
-            return size
-    return None
+        low, high = (low, middle) if _works_near(network, middle) else (middle, high)
+    return _works_near(network, high)
 
 
-def _trial(network: Network, size: int) -> type[BlockforgeError] | None:
-    """The kind of error that a square input of this size meets; None where it works."""
-    try:
-        _assemble(network, (network.input[0], size, size))
-    except BlockforgeError as error:
-        return type(error)
+def _works_near(network: Network, size: int) -> int | None:
+    """The first of `NEAR` square inputs from a size on that works."""
+    for each in range(size, size + NEAR):
+        with suppress(BlockforgeError):
+            _assemble(network, (network.input[0], each, each))
+            return each
     return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockforge.assembler import graph_of
 from blockforge.block import Block
-from blockforge.codegen.arguments import camel_case
+from blockforge.codegen.naming import camel_case
 from blockforge.codegen.text import source, source_of
 from blockforge.errors import BlockforgeError
 from blockforge.network import Network, get_network

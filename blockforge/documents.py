@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockforge.errors import BlockforgeError, InvalidNetwork, did_you_mean, unknown
 from blockforge.files import Document, read_yaml
-from blockforge.paths import SETTINGS, Keys, Plain, edit, show, split, targets, with_block
+from blockforge.paths import SETTINGS, Keys, Plain, edit, is_hole, show, with_block
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from blockforge.registry import Registry
 
 NETWORK_KEYS = (*SETTINGS, "extends", "stages", "set")
-HOLES = frozenset({"choice", "range", "any"})
 SPACE_KEYS = ("base", "vary", "objectives", "limits", "data", "train")
 
 
@@ -217,32 +216,12 @@ def _mark(flat: Flat, entry: Entry, keys: Keys, value: Any) -> None:
 
 def _edit(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> None:
     try:
-        if is_hole(value) and split(path)[1:] == ("block",):
-            _put_block_hole(flat, path, value, where, registry)
-            return
         flat.value, notes, changed = edit(flat.value, path, value, registry.block)
     except BlockforgeError as error:
         flat.mistakes.append(f"{where}: {error}")
         return
     flat.notes.extend(notes)
     flat.marks.update(dict.fromkeys(changed, where))
-
-
-def _put_block_hole(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> None:
-    stages = dict(flat.value.get("stages", {}))
-    for keys in targets(path, flat.value, registry.block):
-        if keys[0] != "stages":
-            raise BlockforgeError(f"{path}: only a stage has a block; write STAGE.block")
-        stages[keys[1]] = {**stages[keys[1]], "block": value}
-        flat.marks[keys] = where
-    flat.value = flat.value | {"stages": stages}
-
-
-def is_hole(value: Any) -> bool:
-    """Whether a value is a choice that a search makes: `any`, `{choice: [...]}` or `{range: [low, high]}`."""
-    if isinstance(value, dict):
-        return "block" not in value and not HOLES.isdisjoint(value)
-    return isinstance(value, str) and value == "any"
 
 
 __all__ = ["NETWORK_KEYS", "SPACE_KEYS", "Entry", "Flat", "entries", "find", "flatten", "is_hole"]

@@ -22,6 +22,9 @@ Resolve = Callable[[str], type[Block]]
 SETTINGS = ("name", "about", "paper", "input", "classes", "norm", "drop_path", "init")
 """The keys of a network beside its stages, in the order in which files have them."""
 
+HOLES = frozenset({"choice", "range", "any"})
+"""What a mapping in the place of a value says, one of them, where a search is to choose it."""
+
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -118,7 +121,7 @@ def _put(place: Plain, keys: Keys, value: Any, path: str, resolve: Resolve) -> l
     Returns what else that changed: another block takes the fields along that it has, and drops the others.
     """
     first, *rest = keys
-    if not rest and first == "block":
+    if not rest and first == "block" and not is_hole(value):
         try:
             other, dropped = with_block(place, value, resolve)
         except BlockforgeError as error:
@@ -141,6 +144,13 @@ def _put(place: Plain, keys: Keys, value: Any, path: str, resolve: Resolve) -> l
     notes = _put(copy, tuple(rest), value, path, resolve)
     place[str(first)] = copy
     return notes
+
+
+def is_hole(value: Any) -> bool:
+    """Whether a value is a choice that a search makes: `any`, `{choice: [...]}` or `{range: [low, high]}`."""
+    if isinstance(value, dict):
+        return "block" not in value and not HOLES.isdisjoint(value)
+    return isinstance(value, str) and value == "any"
 
 
 def show(keys: Keys) -> str:

@@ -56,9 +56,7 @@ class Interpreter(nn.Module):
                 made = self.made[node.index](*operands)
             else:
                 names = [f"x{i}" for i in range(len(operands))]
-                made = eval(
-                    node.op.expression(*names), self.namespace, dict(zip(names, operands, strict=True))
-                )
+                made = eval(node.op.expression(*names), self.namespace, dict(zip(names, operands, strict=True)))
             for port, value in enumerate(made if isinstance(made, tuple) else (made,)):
                 values[node.index, port] = value
         return values

@@ -82,11 +82,7 @@ class Soup(Block):
                 return [g.add(name, x, y)]
             return [g.op(name, ops.BatchNorm1d(), x) if choice < 22 else g.dropout(name, x, 0.5)]
         if choice < 4:
-            return [
-                g.conv(
-                    name, x, rng.choice([self.width, self.mid, x.shape[0]]), self.kernel, stride=self.stride
-                )
-            ]
+            return [g.conv(name, x, rng.choice([self.width, self.mid, x.shape[0]]), self.kernel, stride=self.stride)]
         if choice < 6:
             y = g.conv(name, x, self.width, rng.choice([1, 3]), bias=rng.random() < 0.5)
             return [g.relu(self._name(rng, taken), g.norm(self._name(rng, taken), y))]
@@ -111,13 +107,9 @@ class Soup(Block):
             return [rng.choice([g.max_pool, g.avg_pool])(name, x, 3, 1, 1)]
         if choice == 20:
             squeezed = g.conv(self._name(rng, taken), g.adaptive_avg_pool(name, x), x.shape[0])
-            return [
-                g.mul(self._name(rng, taken), x, g.activation(self._name(rng, taken), squeezed, self.gate))
-            ]
+            return [g.mul(self._name(rng, taken), x, g.activation(self._name(rng, taken), squeezed, self.gate))]
         if choice == 21:
-            norm = rng.choice(
-                [ops.LayerNorm(3), ops.LocalResponseNorm(self.skip), ops.ZeroPadShortcut(x.shape[0] + 2)]
-            )
+            norm = rng.choice([ops.LayerNorm(3), ops.LocalResponseNorm(self.skip), ops.ZeroPadShortcut(x.shape[0] + 2)])
             return [g.op(name, norm, x)]
         if choice == 22:
             return [g.conv(name, x, self.mid, 3, stride=2, padding="same")]
@@ -166,9 +158,7 @@ class Maybe(Block):
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Norm and convolution, then perhaps the sum."""
-        y = g.conv(
-            "body.#", g.relu("body.#", g.norm("body.#", x)), self.width, self.kernel, groups=self.groups
-        )
+        y = g.conv("body.#", g.relu("body.#", g.norm("body.#", x)), self.width, self.kernel, groups=self.groups)
         return g.add("add", y, x) if self.add and y.shape == x.shape else y
 
 

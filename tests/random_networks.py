@@ -182,10 +182,7 @@ class _Grower:
         if name in ("kernel", "branch3_kernel"):
             return rng.choice([1, 3, 5])
         literals = [
-            value
-            for kind in _flattened(field.annotation)
-            if get_origin(kind) is Literal
-            for value in get_args(kind)
+            value for kind in _flattened(field.annotation) if get_origin(kind) is Literal for value in get_args(kind)
         ]
         if known or literals:
             value = rng.choice(list(known or literals))

@@ -29,7 +29,9 @@ from blockforge import (
 )
 from blockforge.assembler import graph_of
 from blockforge.builder import make, module_of
-from blockforge.codegen.arguments import Code, camel_case, literal, plan_classes
+from blockforge.codegen.arguments import Code, literal
+from blockforge.codegen.classes import plan_classes
+from blockforge.codegen.naming import camel_case
 from blockforge.codegen.structure import structure
 from blockforge.codegen.text import source_of
 from blockforge.graph import Graph
@@ -201,6 +203,25 @@ def test_a_formula_by_a_field_has_a_local_name_where_it_is_used_three_times() ->
     assert "        mid = width // 4\n" in text
     assert "nn.BatchNorm2d(mid)" in text
     assert "nn.Conv2d(mid, width, 1, bias=False)" in text
+
+
+def test_a_formula_used_twice_stands_where_it_is_used() -> None:
+    class Twice(Block):
+        width: Channels = 8
+        ratio: Count = 4
+
+        def expand(self, g: Scope, x: Value) -> Value:
+            return g.conv("last", g.conv("first", x, self.width // self.ratio), self.width)
+
+    text = source_of(row(Twice(), Twice(width=16)), "Net", "net")
+    assert "nn.Conv2d(width // 4, width, 1, bias=False)" in text
+    assert "mid" not in text
+
+
+def test_a_default_that_no_use_has_is_none() -> None:
+    graph = row(Plain(kernel=5), Plain(kernel=1))
+    assert signatures(graph) == {"Plain": "kernel"}
+    assert uses(graph) == ["Plain(kernel=5)", "Plain(kernel=1)"]
 
 
 def test_a_formula_of_two_fields() -> None:
@@ -465,6 +486,19 @@ def test_true_is_not_one() -> None:
     graph = row(Flags(), Flags(first=False, count=2))
     (signature,) = signatures(graph).values()
     assert signature == "first=True, count=1"
+
+
+def test_a_flag_is_no_formula_of_ones_and_zeros() -> None:
+    class Edge(Block):
+        a: Count = 6
+        b: Count = 4
+
+        def expand(self, g: Scope, x: Value) -> Value:
+            return g.conv("conv", x, 8, padding=self.a // self.b, bias=self.a > self.b)
+
+    graph = row(Edge(), Edge(a=3))
+    assert signatures(graph) == {"Edge": "a=6, bias=True"}
+    assert "padding=a // 4, bias=bias" in source_of(graph, "Net", "net")
 
 
 def test_every_network_calls_its_classes_with_the_arguments_that_they_take() -> None:

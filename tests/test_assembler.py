@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockforge import Network, assemble, cost, get_network, ops
-from blockforge.assembler import blocks_in_order, graph_of, smallest_input, stage_graph
+from blockforge.assembler import _count, blocks_in_order, graph_of, smallest_input, stage_graph
 from blockforge.errors import BlockforgeError, InputTooSmall, InvalidNetwork, NameTaken, OpError
 from blockforge.graph import Graph
 from blockforge.registry import get_registry, load_registry
@@ -128,7 +128,8 @@ def test_the_graph_of_stages_knows_blocks_and_depths():
         ),
         (
             "a: {block: conv}\nb: {block: conv, from: input}",
-            "text:3:3: a.from: no stage reads it, and it isn't the last one (b, which is the output); read it with `from`, "
+            "text:3:3: a.from: no stage reads it, and it isn't the last one (b, which is the output); read it with "
+            "`from`, "
             "or remove it",
         ),
         (
@@ -137,7 +138,8 @@ def test_the_graph_of_stages_knows_blocks_and_depths():
         ),
         (
             "a: {block: conv}\nb: {block: residual, from: [a, input]}",
-            "text:4:24: b.from: block residual takes 1 input, but `from` gives 2 (a, input); join them first with a stage "
+            "text:4:24: b.from: block residual takes 1 input, but `from` gives 2 (a, input); join them first with a "
+            "stage "
             "of block `add` or `concat`",
         ),
         (
@@ -181,7 +183,8 @@ def test_a_block_of_two_inputs_takes_just_two_and_no_repeats(write):
 def test_a_clash_of_shapes_names_both_and_the_op():
     clash = network("a: {block: conv, width: 8}\nb: {block: add, from: [a, input]}")
     message = (
-        "text: b: Add takes inputs of one shape, but they are (8, 16, 16) and (3, 16, 16); bring them to one shape, by a 1x1 "
+        "text: b: Add takes inputs of one shape, but they are (8, 16, 16) and (3, 16, 16); bring them to one shape, "
+        "by a 1x1 "
         "convolution with a stride for example"
     )
     assert refusal(assemble, clash, kind=OpError) == message
@@ -225,6 +228,21 @@ def test_no_size_may_work_at_all():
     )
     features = network("a: {block: linear, width: 4}", "[8]")
     assert smallest_input(features) is None
+
+
+@pytest.mark.parametrize(("kernel", "smallest"), [(1, 3), (9, 19), (100, 201)])
+def test_where_odd_sizes_alone_work_the_smallest_is_found_among_them(kernel, smallest):
+    stages = f"""
+        pooled: {{block: pool, kernel: 2, from: input}}
+        other: {{block: conv, width: 3, kernel: 3, stride: 2, padding: 0, from: input}}
+        join: {{block: add, from: [pooled, other]}}
+        last: {{block: pool, kernel: {kernel}}}
+        """
+    assert smallest_input(network(stages)) == smallest
+    assemble(network(stages, f"[3, {smallest}, {smallest}]"))
+    refusal(assemble, network(stages, f"[3, {smallest + 1}, {smallest + 1}]"), kind=OpError)
+    message = refusal(assemble, network(stages, "[3, 1, 1]"), kind=InputTooSmall)
+    assert message.endswith(f"; the smallest input that works is {smallest}x{smallest}")
 
 
 def test_a_block_alone_says_how_many_inputs_it_takes():
@@ -296,14 +314,19 @@ def test_repeats_of_a_block_that_counts_its_own_ops_need_none():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ("a: {block: conv, scope: train}", "text: train.0: nn.Module has an attribute 'train' of its own; choose another "
+        ("a: {block: conv, scope: train}", "text: train.0: nn.Module has an attribute 'train' of its own; choose "
+                                           "another "
                                            "name"),
-        ("a: {block: conv, scope: 'a b'}", "text: a b.0: 'a b' is no name for a module; use letters, digits, '_' and '-'"),
-        ("a: {block: pool, scope: x}\nb: {block: pool, scope: x}", "text: x: this name is taken already; give each op of a "
+        ("a: {block: conv, scope: 'a b'}", "text: a b.0: 'a b' is no name for a module; use letters, digits, '_' and "
+                                           "'-'"),
+        ("a: {block: pool, scope: x}\nb: {block: pool, scope: x}", "text: x: this name is taken already; give each op "
+                                                                   "of a "
                                                                    "scope a name of its own"),
-        ("a: {block: pool, scope: x}\nb: {block: conv, scope: x.y}", "text: x.y.0: x is an op, so nothing can lie in it; "
+        ("a: {block: pool, scope: x}\nb: {block: conv, scope: x.y}", "text: x.y.0: x is an op, so nothing can lie in "
+                                                                     "it; "
                                                                      "give one of them another name"),
-        ("a: {block: conv, scope: '{m}'}", "text: {m}.0: '{m}' is no name for a module; use letters, digits, '_' and '-'"),
+        ("a: {block: conv, scope: '{m}'}", "text: {m}.0: '{m}' is no name for a module; use letters, digits, '_' and "
+                                           "'-'"),
     ],
 )  # fmt: skip
 def test_names_that_clash_or_cannot_be(stages, message):
@@ -399,6 +422,23 @@ def test_blocks_have_a_cap():
     assert quickly(assemble, whole) == "text: 101,000 blocks are more than 100,000; make it shallower"
 
 
+@pytest.mark.parametrize(
+    ("block", "depth"),
+    [
+        ("conv, width: 8", 1),
+        ("conv, width: 8", 4),
+        ("conv, width: 8, stride: 2", 4),
+        ("dense_layer, growth: 3", 9),
+        ("inverted_residual, width: 6", 5),
+    ],
+)
+def test_ops_counted_by_arithmetic_are_those_that_assembling_makes(block, depth):
+    whole = network(f"a: {{block: {block}, depth: {depth}}}")
+    graph = assemble(whole)
+    ((_, blocks),) = blocks_in_order(whole)
+    assert _count(blocks, (whole.input,)) == (len(graph.nodes) - 1, graph.outputs["logits"].shape)
+
+
 def test_a_deep_network_below_the_caps_is_assembled():
     whole = network("\n".join(f"s{i}: {{block: conv, width: 3, norm: false, depth: 1000}}" for i in range(3)))
     assert len(assemble(whole).nodes) == 1 + 6000
@@ -423,3 +463,4 @@ def test_a_block_that_cannot_repeat_says_so(write):
     load_registry([write("down.py", "from typing import Literal\n" + text)])
     whole = network("a: {block: two, depth: 2}")
     assert refusal(assemble, whole) == ("text: a: two: it repeats with stride 1, which it refuses; set its depth to 1")
+    assert assemble(network("a: {block: two}")).outputs["logits"].shape == (4, 8, 8)

@@ -27,8 +27,8 @@ from blockforge import BlockforgeError, Network, build, get_network, list_networ
 from blockforge.builder import initialise, make, module_of
 from blockforge.codegen.text import source_of
 from blockforge.graph import Graph
-from blockforge.settings import Init
 from blockforge.ops import Argument, Call, Op, Shape
+from blockforge.settings import Init
 
 SMALL = Network.from_yaml("""
 name: small
@@ -49,9 +49,7 @@ def small() -> nn.Module:
 
 def run(script: str, *options: str) -> str:
     """What a fresh Python prints."""
-    ran = subprocess.run(
-        [sys.executable, *options, "-c", script], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -94,11 +92,7 @@ def test_a_stage_may_be_wrapped_block_by_block() -> None:
 def test_printing_shows_the_structure_that_torchvision_prints() -> None:
     def lines(module: nn.Module) -> list[str]:
         text = str(module).replace("ResNet(", "Resnet50(")
-        return [
-            line.split("(")[1].split(")")[0]
-            for line in text.splitlines()
-            if line.startswith(("  (", "    ("))
-        ]
+        return [line.split("(")[1].split(")")[0] for line in text.splitlines() if line.startswith(("  (", "    ("))]
 
     ours, theirs = build("resnet50", init=False), torchvision.models.resnet50()
     assert lines(ours) == lines(theirs)
@@ -166,9 +160,7 @@ def test_pickle_and_torch_save_reach_a_fresh_process(tmp_path: Path) -> None:
     module = small()
     x = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
-        torch.save(
-            {"module": module, "block": module.layer2[0], "x": x, "y": module(x)}, tmp_path / "module.pt"
-        )
+        torch.save({"module": module, "block": module.layer2[0], "x": x, "y": module(x)}, tmp_path / "module.pt")
     (tmp_path / "module.pickle").write_bytes(pickle.dumps(module))
     assert (
         run(f"""
@@ -227,9 +219,7 @@ def test_a_traceback_shows_the_generated_line() -> None:
 
 def test_inspect_shows_a_class() -> None:
     module = small()
-    assert inspect.getsource(type(module.layer1[0])).startswith(
-        "class Residual(nn.Module):\n    def __init__(self"
-    )
+    assert inspect.getsource(type(module.layer1[0])).startswith("class Residual(nn.Module):\n    def __init__(self")
     assert inspect.getsource(type(module)).rstrip() in source(SMALL)
 
 
@@ -238,9 +228,7 @@ def test_the_source_runs_alone_where_blockforge_is_absent(tmp_path: Path) -> Non
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.save([module.state_dict(), x, module(x)], tmp_path / "saved.pt")
-    (tmp_path / "net.py").write_text(
-        source(get_network("mobilenet_v2").set({"classes": 10, "input": [3, 64, 64]}))
-    )
+    (tmp_path / "net.py").write_text(source(get_network("mobilenet_v2").set({"classes": 10, "input": [3, 64, 64]})))
     script = f"""
 import sys
 sys.modules["blockforge"] = None
@@ -260,9 +248,7 @@ with torch.no_grad():
 
 
 def test_classes_input_channels_and_edits() -> None:
-    module = build(
-        "resnet18", init=False, classes=7, in_channels=1, edits={"layer1.depth": 1, "layer4.width": 96}
-    )
+    module = build("resnet18", init=False, classes=7, in_channels=1, edits={"layer1.depth": 1, "layer4.width": 96})
     assert module.conv1.in_channels == 1
     assert (module.fc.in_features, module.fc.out_features) == (96, 7)
     assert len(module.layer1) == 1
@@ -430,9 +416,7 @@ def spread(scheme: str, fan_in: int, fan_out: int) -> float:
 @pytest.mark.parametrize("scheme", get_args(Init.model_fields["conv"].annotation))
 def test_each_scheme_draws_weights_of_its_spread(scheme: str) -> None:
     torch.manual_seed(0)
-    module = nn.ModuleDict(
-        {"conv": nn.Conv2d(64, 128, 3), "linear": nn.Linear(256, 128), "norm": nn.BatchNorm2d(4)}
-    )
+    module = nn.ModuleDict({"conv": nn.Conv2d(64, 128, 3), "linear": nn.Linear(256, 128), "norm": nn.BatchNorm2d(4)})
     initialise(module, Init(conv=scheme, linear=scheme, conv_bias=scheme if scheme == "zeros" else "default"))
     assert module.conv.weight.std().item() == pytest.approx(spread(scheme, 576, 1152), rel=0.03)
     assert module.linear.weight.std().item() == pytest.approx(spread(scheme, 256, 128), rel=0.03)
@@ -442,9 +426,7 @@ def test_each_scheme_draws_weights_of_its_spread(scheme: str) -> None:
     assert torch.equal(module.norm.weight, torch.ones(4))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in list_networks() if get_network(name).settings.init != Init()]
-)
+@pytest.mark.parametrize("name", [name for name in list_networks() if get_network(name).settings.init != Init()])
 def test_a_declared_scheme_is_what_build_draws(name: str) -> None:
     if sum(weight.numel() for weight in build(name, init=False).parameters()) > 3e7:
         name_of_small = {"classes": 10, "fc6.width": 64, "fc7.width": 64}
@@ -461,9 +443,7 @@ def test_a_declared_scheme_is_what_build_draws(name: str) -> None:
         fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel()
         if layer.weight.numel() > 50_000:
             drawn += 1
-            assert layer.weight.std().item() == pytest.approx(
-                spread(getattr(init, kind), fan_in, fan_out), rel=0.05
-            )
+            assert layer.weight.std().item() == pytest.approx(spread(getattr(init, kind), fan_in, fan_out), rel=0.05)
         if layer.bias is not None and getattr(init, f"{kind}_bias") == "zeros":
             assert layer.bias.abs().max() == 0
     assert drawn

@@ -145,9 +145,7 @@ def test_show_sums_by_stage_and_by_block():
 
 
 def test_show_takes_edits_and_notes_what_they_changed():
-    result = run(
-        "show", "resnet18", "--set", "layer1.block=bottleneck", "--set", "layer1.width=256", "--by", "stage"
-    )
+    result = run("show", "resnet18", "--set", "layer1.block=bottleneck", "--set", "layer1.width=256", "--by", "stage")
     assert result.exit_code == 0
     assert "layer1  bottleneck      2  56x56x64       56x56x256 " in result.stdout
     result = run("show", "resnet18", "--set", "layer2.block=dense_layer")
@@ -227,7 +225,9 @@ def test_show_as_json():
 
 
 def test_show_reads_files_by_name_and_number(here: Path):
-    many = "a:\n  input: [3, 8, 8]\n  stages: {c: {block: conv}}\nb:\n  input: [1, 8, 8]\n  stages: {c: {block: conv}}\n"
+    many = (
+        "a:\n  input: [3, 8, 8]\n  stages: {c: {block: conv}}\nb:\n  input: [1, 8, 8]\n  stages: {c: {block: conv}}\n"
+    )
     (here / "many.yaml").write_text(many)
     (here / "one.yaml").write_text(blockforge.get_network("lenet5").set({"fc1.width": 60}).to_yaml(flat=True))
     assert "c.0.0 Conv2d 8x8x1" in squeezed("show", "many.yaml#b")
@@ -321,15 +321,11 @@ def test_a_broken_package_is_listed_as_failed_and_all_else_works(here: Path, mon
 
 def test_a_block_in_a_file_is_listed_shown_and_used(here: Path):
     (here / "twice.py").write_text(OWN_BLOCK)
-    assert "twice twice nobody 2024 The same convolution twice." in squeezed(
-        "list", "twice", "--plugin", "twice.py"
-    )
+    assert "twice twice nobody 2024 The same convolution twice." in squeezed("list", "twice", "--plugin", "twice.py")
     shown = squeezed("show", "--block", "twice", "--plugin", "twice.py", "--input", "4,8,8")
     assert "kernel whole number at least 1 3 1, 3\n" in shown
     assert "conv2 Conv2d 8x8x8 8x8x8 3x3 1 576 36,864\n" in shown
-    edited = squeezed(
-        "show", "resnet18", "--plugin", "twice.py", "--set", "layer1.block=twice", "--by", "stage"
-    )
+    edited = squeezed("show", "resnet18", "--plugin", "twice.py", "--set", "layer1.block=twice", "--by", "stage")
     assert "layer1 twice 2 56x56x64 56x56x64 " in edited
     assert message("show", "--block", "twice").startswith("twice: no block of this name")
 
@@ -522,9 +518,7 @@ PLUGINS = {
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-@pytest.mark.parametrize(
-    "command", [["list"], ["show", "lenet5"], ["plugins"], ["export", "lenet5", "--python", "-"]]
-)
+@pytest.mark.parametrize("command", [["list"], ["show", "lenet5"], ["plugins"], ["export", "lenet5", "--python", "-"]])
 def test_a_faulty_plugin_file_stops_every_command(here: Path, name: str, command: list[str]):
     text, expected = PLUGINS[name]
     (here / name).write_text(text)
@@ -605,9 +599,7 @@ def test_a_command_imports_only_what_it_needs(arguments: list[str], absent: set[
         f"print(*({absent!r} & {{name.partition('.')[0] for name in sys.modules}}), file=sys.stderr)"
     )
     environment = {**os.environ, "BLOCKFORGE_DISABLE_PLUGINS": "all"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout
     assert done.stderr.strip() == ""
 
@@ -709,10 +701,7 @@ def test_a_wrong_space_is_refused_before_anything_is_written(here: Path, vary: s
 def test_a_folder_of_something_else_is_left_alone(here: Path):
     (here / "run").mkdir()
     (here / "run" / "thesis.txt").write_text("years of work")
-    assert (
-        message("search", "digits", "--run", "run")
-        == "run: is not empty, and holds no run; give another --run"
-    )
+    assert message("search", "digits", "--run", "run") == "run: is not empty, and holds no run; give another --run"
     assert [file.name for file in (here / "run").iterdir() if not file.name.startswith(".")] == ["thesis.txt"]
     (here / "file").write_text("")
     assert (

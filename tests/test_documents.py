@@ -43,7 +43,7 @@ def test_stages_are_merged_key_by_key_then_edited():
     assert flat.where(("stages", "layer1", "depth")) == "nets.yaml:1:47"
     assert flat.where(("stages", "layer2", "width")) == "nets.yaml:1:65"  # the edit has the last word
     assert flat.where(("stages", "layer2", "shortcut")) == "nets.yaml:2:85"
-    assert flat.where(("stages", "layer3", "depth")) == "nets.yaml:1:1"
+    assert flat.where(("stages", "layer3", "depth")) == "nets.yaml:1:29"  # the nearest thing around it
 
 
 def test_null_removes_a_stage_and_after_places_one():
@@ -94,7 +94,8 @@ def test_another_block_drops_what_it_lacks():
             [
                 "1:33: layer9: null removes a stage, but there is none; "
                 f"did you mean 'layer4', 'layer3' or 'layer2'? there are {_LAYERS}",
-                f"1:64: b.after: no other stage 'lyer1'; did you mean 'layer1', 'layer4' or 'layer3'? there are {_LAYERS}",
+                "1:64: b.after: no other stage 'lyer1'; did you mean 'layer1', 'layer4' or 'layer3'? "
+                f"there are {_LAYERS}",
             ],
         ),
         (
@@ -118,7 +119,8 @@ def test_another_block_drops_what_it_lacks():
         (
             "a: {extends: resnet18, set: {layr1.depth: 3, layer1.block: 3}}",
             [
-                f"1:30: layr1.depth: no stage 'layr1'; did you mean 'layer1', 'layer4' or 'layer3'? there are {_LAYERS}",
+                "1:30: layr1.depth: no stage 'layr1'; did you mean 'layer1', 'layer4' or 'layer3'? "
+                f"there are {_LAYERS}",
                 "1:46: layer1.block: must be a block's name or {block: NAME, ...}, but is 3",
             ],
         ),

@@ -49,9 +49,7 @@ def test_an_own_objective_beside_a_free_one_and_a_run_that_is_extended(tmp_path)
     assert (run.path / "front.md").read_text().startswith(f"Front of tiny: {len(run.front)} of 4 trials.")
 
 
-def test_failures_are_recorded_with_kind_and_line_and_the_search_goes_on_to_the_end_of_the_space(
-    tmp_path, capsys
-):
+def test_failures_are_recorded_with_kind_and_line_and_the_search_goes_on_to_the_end_of_the_space(tmp_path, capsys):
     options = {"objective": picky, "directions": {"value": "maximize"}, "trials": 20, "run": tmp_path / "run"}
     run = quiet(**options, progress=True)
     assert len(run) == 9
@@ -164,12 +162,8 @@ except KeyboardInterrupt:
 
 def script(tmp_path, sleep, workers):
     file = tmp_path / "script.py"
-    file.write_text(
-        SCRIPT.format(path=sys.path, here=str(tmp_path), space=TINY, sleep=sleep, workers=workers)
-    )
-    return subprocess.Popen(
-        [sys.executable, str(file)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    file.write_text(SCRIPT.format(path=sys.path, here=str(tmp_path), space=TINY, sleep=sleep, workers=workers))
+    return subprocess.Popen([sys.executable, str(file)], stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def finished(tmp_path):
@@ -245,13 +239,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_go_on(tmp_path):
         ),
         (
             {"space": tiny_space(TINY.replace("data: digits", ""))},
-            "search: the space 'tiny' names no data, and there is no objective; "
-            "give data (digits) or an objective",
-        ),
-        (
-            {"space": tiny_space(TINY.replace("epochs: 1", "epoch: 1"))},
-            "train: no setting 'epoch'; did you mean 'epochs'? "
-            "there are epochs, batch, lr, weight_decay, warmup, label_smoothing, shift, flip",
+            "search: the space 'tiny' names no data, and there is no objective; give data (digits) or an objective",
         ),
     ],
 )
@@ -300,3 +288,24 @@ def test_the_default_folder_is_runs_and_the_space_and_the_default_direction_is_u
     assert str(caught.value) == (
         "runs/tiny: was searched with seed 0, and this asks for 3; give another --run, or remove the folder"
     )
+
+
+def test_mistakes_in_training_stand_where_they_were_made():
+    with pytest.raises(BlockforgeError) as caught:
+        tiny_space(TINY.replace("epochs: 1, batch: 256", "epoch: 1, batch: many, lr: -1"))
+    assert str(caught.value).splitlines() == [
+        "tiny:9:19: train.batch: must be a whole number, but is 'many'",
+        "tiny:9:32: train.lr: must be greater than 0, but is -1",
+        "tiny:9:9: train.epoch: train has no parameter 'epoch'; did you mean 'epochs'? "
+        "it has epochs, batch, lr, weight_decay, warmup, label_smoothing, shift, flip",
+    ]
+
+
+def test_a_device_that_is_not_there_makes_no_folder(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BlockforgeError) as caught:
+        search(tiny_space(), device="cuda:1", run=tmp_path / "run")
+    assert str(caught.value) == "device: cuda:1: torch finds no CUDA device here; use auto or cpu"
+    assert not (tmp_path / "run").exists()

@@ -55,7 +55,8 @@ def explained(block, **fields):
             "residual",
             {"attention": {"block": "squeeze_excitation", "gat": 1}},
             "attention.gat",
-            "block squeeze_excitation has no parameter 'gat'; did you mean 'gate'? it has reduction, divisor, activation, gate",
+            "block squeeze_excitation has no parameter 'gat'; did you mean 'gate'? "
+            "it has reduction, divisor, activation, gate",
         ),
     ],
 )

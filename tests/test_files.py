@@ -248,9 +248,7 @@ def test_a_billion_laughs_are_not_funny() -> None:
     assert len(mistakes_of(text)) == 6
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, "- " * 100_000, "? " * 100_000, "{a: " * 100_000, "[\n" * 100_000]
-)
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "? " * 100_000, "{a: " * 100_000, "[\n" * 100_000])
 def test_deep_nesting_is_refused_before_it_hurts(text: str) -> None:
     assert mistakes_of(text)[-1].endswith(": nested more than 32 levels deep; write it flatter")
 
@@ -259,9 +257,7 @@ def test_nesting_of_32_levels_is_read() -> None:
     text = "[" * 32 + "]" * 32
     assert dump_yaml(value_of(text)) == f"- {text[1:-1]}\n"
     path = ".".join("0" * 32)
-    assert mistakes_of(f"[{text}]") == [
-        f"nets.yaml:1:33: {path}: nested more than 32 levels deep; write it flatter"
-    ]
+    assert mistakes_of(f"[{text}]") == [f"nets.yaml:1:33: {path}: nested more than 32 levels deep; write it flatter"]
 
 
 # Files
@@ -294,15 +290,9 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert message_of(read_yaml, "loop") == (
         f"loop: can't be read ({os.strerror(errno.ELOOP)}); name a file that you may read"
     )
-    assert message_of(read_yaml, "a\0b") == (
-        "a\0b: can't be read (embedded null byte); name a file that you may read"
-    )
-    assert message_of(read_yaml, "latin.yaml") == (
-        "latin.yaml:2:5: byte 0xfc is not UTF-8; save the file as UTF-8"
-    )
-    assert message_of(read_yaml, "wide.yaml") == (
-        "wide.yaml:1:1: byte 0xff is not UTF-8; save the file as UTF-8"
-    )
+    assert message_of(read_yaml, "a\0b") == ("a\0b: can't be read (embedded null byte); name a file that you may read")
+    assert message_of(read_yaml, "latin.yaml") == ("latin.yaml:2:5: byte 0xfc is not UTF-8; save the file as UTF-8")
+    assert message_of(read_yaml, "wide.yaml") == ("wide.yaml:1:1: byte 0xff is not UTF-8; save the file as UTF-8")
     too_large = "larger than 1 MiB (1,048,576 bytes); split it into several files"
     assert message_of(read_yaml, "big.yaml") == f"big.yaml: {too_large}"
     assert message_of(read_yaml, "wide_and_big.yaml") == f"wide_and_big.yaml: {too_large}"
@@ -475,13 +465,8 @@ def test_what_cannot_be_written() -> None:
     assert message_of(dump_yaml, {"a": [float("nan")]}) == "a.0: nan is not finite; give a finite number"
     assert message_of(dump_yaml, {"a": {1: 2}}) == "a: the key 1 is not text; only text can be a key"
     assert message_of(dump_yaml, {1}) == "a value of type set can't be written; give plain data"
-    assert (
-        message_of(dump_yaml, {"a": 10**999}) == "a: an integer of 1,000 digits or more; give a smaller one"
-    )
-    assert (
-        message_of(dump_yaml, ["\ud800"])
-        == "0: '\\ud800' holds half a surrogate pair; write whole characters"
-    )
+    assert message_of(dump_yaml, {"a": 10**999}) == "a: an integer of 1,000 digits or more; give a smaller one"
+    assert message_of(dump_yaml, ["\ud800"]) == "0: '\\ud800' holds half a surrogate pair; write whole characters"
     assert message_of(dump_yaml, deep) == f"{path}: nested more than 32 levels deep; write it flatter"
 
 

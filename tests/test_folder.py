@@ -111,10 +111,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BlockforgeError) as caught, Folder(tmp_path / "file" / "run").claim(SETTINGS, KEYS):
         pass
-    assert (
-        str(caught.value)
-        == f"{tmp_path / 'file' / 'run'}: can't be written: Not a directory; give another --run"
-    )
+    assert str(caught.value) == f"{tmp_path / 'file' / 'run'}: can't be written: Not a directory; give another --run"
 
 
 def test_a_file_that_is_no_json(tmp_path):

@@ -7,10 +7,10 @@ import inspect
 import pkgutil
 from importlib import import_module
 
+import blockforge.plugins
 import pluggy
 import pytest
 
-import blockforge.plugins
 from blockforge import hookimpl, hookspecs
 from blockforge.registry import KINDS
 
@@ -20,7 +20,7 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("register_")]
 def test_there_is_a_hook_for_each_kind_of_thing():
     manager = pluggy.PluginManager("blockforge")
     manager.add_hookspecs(hookspecs)
-    assert HOOKS == [f"register_{kind}" for kind in KINDS]
+    assert [f"register_{kind}" for kind in KINDS] == HOOKS
     assert {name for name in vars(manager.hook) if not name.startswith("_")} == set(HOOKS)
 
 

@@ -37,6 +37,7 @@ LAYERS = (
     "codegen.lifetime",
     "costing",
     "codegen.arguments",
+    "codegen.naming",
     "codegen.classes",
     "codegen.layout",
     "codegen.text",
@@ -135,9 +136,7 @@ def test_torch_is_imported_inside_functions_where_the_command_line_passes() -> N
         if module in ("study.training", "study.worker", "study.bench"):
             continue
         path = PACKAGE / Path(*module.split(".")).with_suffix(".py")
-        heavy = [
-            n for n in imports(path, top_level=True) if n.partition(".")[0] in ("torch", "optuna", "sklearn")
-        ]
+        heavy = [n for n in imports(path, top_level=True) if n.partition(".")[0] in ("torch", "optuna", "sklearn")]
         assert not heavy, f"{module} imports {heavy} at its top"
 
 

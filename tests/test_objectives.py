@@ -87,8 +87,7 @@ def test_an_own_objective_may_return_any_name_beside_free_ones():
         ),
         (
             {"accuracy": 0.9},
-            "limits: accuracy is known only after training; limit what is free: "
-            "activations, macs, params, peak_memory",
+            "limits: accuracy is known only after training; limit what is free: activations, macs, params, peak_memory",
         ),
         ({"params": "many"}, "limits: params: 'many' is no number; write one, such as params: 200_000"),
     ],
@@ -101,9 +100,7 @@ def test_mistakes_in_limits(limits, message):
 
 def test_a_limit_is_the_last_value_that_is_allowed():
     network = get_network("resnet18_cifar")
-    exact, below = (
-        resolve_limits({"params": n}, get_registry().objectives)[0] for n in (11_173_962, 11_173_961)
-    )
+    exact, below = (resolve_limits({"params": n}, get_registry().objectives)[0] for n in (11_173_962, 11_173_961))
     assert exact.excess(network) == 0 < below.excess(network)
     assert str(exact) == "params <= 11,173,962"
 
@@ -112,8 +109,5 @@ def test_values_and_titles_as_people_read_them():
     assert Objective("accuracy", "maximize", "%").text(0.97222) == "97.22 %"
     assert Objective("macs", "minimize", "MACs").text(1234567) == "1,234,567"
     assert Objective("latency", "minimize", "ms").text(0.0123456) == "0.01235"
-    titles = [
-        Objective(*each).title
-        for each in (("macs", "minimize", "MACs"), ("peak_memory", "minimize", "bytes"))
-    ]
+    titles = [Objective(*each).title for each in (("macs", "minimize", "MACs"), ("peak_memory", "minimize", "bytes"))]
     assert titles == ["MACs", "peak memory (bytes)"]

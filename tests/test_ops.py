@@ -137,9 +137,7 @@ def _(draw) -> Case:
 def _(draw) -> Case:
     x = draw(st.one_of(st.tuples(axis), st.tuples(axis, axis), maps))
     axes, affine = draw(st.integers(1, len(x))), draw(st.booleans())
-    return Case(
-        lambda: ops.LayerNorm(axes, 1e-6, affine), (x,), lambda: nn.LayerNorm(x[-axes:], 1e-6, affine)
-    )
+    return Case(lambda: ops.LayerNorm(axes, 1e-6, affine), (x,), lambda: nn.LayerNorm(x[-axes:], 1e-6, affine))
 
 
 @cases(ops.LocalResponseNorm)
@@ -150,9 +148,7 @@ def _(draw) -> Case:
         0.75,
         draw(st.sampled_from((1.0, 2.0))),
     )
-    return Case(
-        lambda: ops.LocalResponseNorm(*arguments), (draw(maps),), lambda: nn.LocalResponseNorm(*arguments)
-    )
+    return Case(lambda: ops.LocalResponseNorm(*arguments), (draw(maps),), lambda: nn.LocalResponseNorm(*arguments))
 
 
 for _activation in ops.ACTIVATIONS.values():
@@ -402,9 +398,7 @@ def test_agrees_with_torch(op_class: type[Op]) -> None:
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_every_small_pool(ceil_mode: bool) -> None:
-    for side, kernel, stride, padding, dilation in product(
-        range(1, 8), range(1, 5), range(1, 5), (0, 1), (1, 2)
-    ):
+    for side, kernel, stride, padding, dilation in product(range(1, 8), range(1, 5), range(1, 5), (0, 1), (1, 2)):
         try:
             op = ops.MaxPool2d((kernel, 1), stride, (padding, 0), (dilation, 1), ceil_mode)
             shape = op.shape((1, side, 1))
@@ -575,9 +569,7 @@ def test_drop_path_at_the_ends() -> None:
     assert written(ops.DropPath(1.0), (3,)).eval()(x) is x
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2), (2, 2), (4, 1), (3, 3)]
-)
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2), (2, 2), (4, 1), (3, 3)])
 @pytest.mark.parametrize("side", [7, 8, 11])
 def test_same_padding_gives_timms_bits(kernel: int, stride: int, side: int) -> None:
     (x,) = tensors(((8, side, side),))
@@ -660,11 +652,7 @@ def test_an_equal_pair_is_a_number() -> None:
 
 
 def test_what_a_hash_sees() -> None:
-    assert (
-        ops.BatchNorm2d(1e-5, 0.1).hashed()
-        == ops.BatchNorm2d(1e-5, None).hashed()
-        == "BatchNorm2d(eps=1e-05)"
-    )
+    assert ops.BatchNorm2d(1e-5, 0.1).hashed() == ops.BatchNorm2d(1e-5, None).hashed() == "BatchNorm2d(eps=1e-05)"
     assert ops.BatchNorm2d(1e-3).hashed() != ops.BatchNorm2d(1e-5).hashed()
     assert ops.BatchNorm1d().hashed() != ops.BatchNorm2d().hashed()
     assert ops.Conv2d(8, 3).hashed() != ops.Conv2dSame(8, 3).hashed()
@@ -814,6 +802,11 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: ops.Mul().shape((4, 8, 8), (8, 1, 1)),
         "Mul takes inputs of one shape, or (C, 1, 1) and (C, H, W), but they are (4, 8, 8) and (8, 1, 1); "
         "give both the same channels",
+    ),
+    "mul ranks": (
+        lambda: ops.Mul().shape((4, 8, 8), (4,)),
+        "Mul takes inputs of one shape, or (C, 1, 1) and (C, H, W), but they are (4, 8, 8) and (4,); "
+        "pool with adaptive_avg_pool, which keeps (C, 1, 1)",
     ),
     "concat none": (
         lambda: ops.Concat().shape(),

@@ -14,9 +14,7 @@ from blockforge.outline import outline
 from blockforge.registry import get_registry
 
 WANTED = ("paper", "about", "extends", "base")
-FILES = {
-    str(file): file for kind in ("networks", "spaces") for file in getattr(get_registry(), kind).values()
-}
+FILES = {str(file): file for kind in ("networks", "spaces") for file in getattr(get_registry(), kind).values()}
 
 
 def read(file: Path) -> dict[str, dict[str, str]]:
@@ -63,9 +61,7 @@ def test_the_scan_agrees_with_the_reader_for_tricky_files(case: str, tmp_path: P
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
-        st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(
-            lambda name: name not in (*WANTED, "stages")
-        ),
+        st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name not in (*WANTED, "stages")),
         st.fixed_dictionaries(
             {"about": st.text(max_size=150), "stages": st.just({"a": {"block": "conv", "width": 3}})},
             optional={"paper": st.text(max_size=20), "extends": st.from_regex(r"[a-z]+", fullmatch=True)},

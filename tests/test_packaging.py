@@ -43,9 +43,7 @@ def run(*command: object, cwd: Path) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources, so that building leaves nothing in the checkout."""
     copy = tmp_path_factory.mktemp("sources") / "blockforge"
-    ignored = shutil.ignore_patterns(
-        ".git", "*.egg-info", "build", "dist", "runs", "__pycache__", ".*_cache", ".venv"
-    )
+    ignored = shutil.ignore_patterns(".git", "*.egg-info", "build", "dist", "runs", "__pycache__", ".*_cache", ".venv")
     shutil.copytree(ROOT, copy, ignore=ignored)
     return copy
 
@@ -56,9 +54,7 @@ def python(tmp_path: Path) -> Path:
     # Without pip, since the setuptools that may come with it is older than the build needs.
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     executable = tmp_path / "venv" / "bin" / "python"
-    packages = run(
-        executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
-    ).strip()
+    packages = run(executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
     # A path added by a .pth file comes last, and its own .pth files (editable installations) aren't read.
     Path(packages, "outer.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return executable
@@ -94,9 +90,7 @@ def test_installed_from_the_sources(checkout: Path, python: Path, tmp_path: Path
 
 
 def test_wheel_built_from_the_sdist(checkout: Path, python: Path, tmp_path: Path) -> None:
-    run(
-        sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", checkout, cwd=tmp_path
-    )
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", checkout, cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()

@@ -81,7 +81,8 @@ def test_what_a_path_means(path, places):
         ("layer*", "layer*: names whole stages; write layer*.FIELD, as in layer*.depth"),
         ("pool*.widht", "pool*.widht: none of the stages pool has a parameter 'widht'; they have block, ceil_mode, "
                         "count_include_pad, depth, from, kernel, kind, padding, scope, stride"),
-        ("layer*.radio", "layer*.radio: none of the stages layer1, layer2 has a parameter 'radio'; did you mean 'ratio'? "
+        ("layer*.radio", "layer*.radio: none of the stages layer1, layer2 has a parameter 'radio'; did you mean "
+                         "'ratio'? "
                          "they have attention, block, depth, from, groups, ratio, scope, shortcut, stride, width"),
     ],
 )  # fmt: skip
@@ -144,12 +145,14 @@ def test_a_nested_block_is_edited_by_its_fields():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("layer1.attention.reduction", 4, "layer1.attention.reduction: attention is null here, which has no 'reduction'; "
+        ("layer1.attention.reduction", 4, "layer1.attention.reduction: attention is null here, which has no "
+                                          "'reduction'; "
                                           "set attention first"),
         ("layer1.width.x", 4, "layer1.width.x: width is 8 here, which has no 'x'; set width first"),
         ("classes.x", 4, "classes.x: classes is null here, which has no 'x'; set classes first"),
         ("layer1.block", 3, "layer1.block: must be a block's name or {block: NAME, ...}, but is 3"),
-        ("layer1.block", {"width": 3}, "layer1.block: must be a block's name or {block: NAME, ...}, but is {'width': 3}"),
+        ("layer1.block", {"width": 3}, "layer1.block: must be a block's name or {block: NAME, ...}, but is {'width': "
+                                       "3}"),
         ("layer1.block", "residul", "layer1.block: residul: no block of this name; did you mean 'residual'? "
                                     "`blockforge list --blocks` lists all"),
     ],

@@ -90,8 +90,6 @@ def test_no_progress_shows_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (42.4, "0:42"), (725, "12:05"), (10_800, "3:00:00")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (42.4, "0:42"), (725, "12:05"), (10_800, "3:00:00")])
 def test_clock(seconds, text):
     assert clock(seconds) == text

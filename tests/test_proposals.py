@@ -69,9 +69,7 @@ def test_tpe_learns_from_what_was_over_a_limit():
 
 def test_an_invalid_candidate_is_refused_with_its_mistake():
     text = TINY.replace("{choice: [4, 8, 12]}", "{choice: [4, 8, 12]}\n  classes: {choice: [10, 1]}")
-    space = space_from_yaml(
-        text.replace("layer4.depth: {range: [1, 3]}", "layer4.depth: {choice: [1, 2]}"), "tiny"
-    )
+    space = space_from_yaml(text.replace("layer4.depth: {range: [1, 3]}", "layer4.depth: {choice: [1, 2]}"), "tiny")
     deep = next(hole for hole in space.holes if hole.parameter == "layer4.depth")
 
     class Broken:

@@ -44,9 +44,7 @@ def test_all_that_was_promised_is_there() -> None:
 
 
 def test_functions_are_callable_twice_in_a_fresh_process() -> None:
-    functions = {
-        name for name in blockforge.__all__ if callable(getattr(blockforge, name)) and name.islower()
-    }
+    functions = {name for name in blockforge.__all__ if callable(getattr(blockforge, name)) and name.islower()}
     assert functions == set(CALLS)
     checks = "\n".join(f"assert {call}\nassert {call}" for call in CALLS.values())
     python(f"import blockforge\n{checks}")

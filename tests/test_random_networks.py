@@ -16,7 +16,7 @@ from torch import nn
 
 from blockforge import Network, build, cost, ops, source, wiring
 from blockforge.assembler import assemble
-from blockforge.codegen.arguments import plan_classes
+from blockforge.codegen.classes import plan_classes
 from blockforge.codegen.structure import structure
 from blockforge.graph import Graph
 from blockforge.ops import ACTIVATIONS, show_shape
@@ -157,9 +157,7 @@ def test_the_networks_have_all_blocks_all_ops_and_all_traps() -> None:
     assert kinds >= {op.__name__ for op in vars(ops).values() if is_concrete(op)}
     in_place = {op.__name__ for op in vars(ops).values() if is_concrete(op) and op.in_place}
     kept = {op.__name__ for op in vars(ops).values() if is_concrete(op) and (op.saves_output or op.view)}
-    assert (
-        sum(count for (maker, reader), count in pairs.items() if maker in kept and reader in in_place) > 100
-    )
+    assert sum(count for (maker, reader), count in pairs.items() if maker in kept and reader in in_place) > 100
     assert min(pairs["twice", "read"], pairs["ReLU", "Add"], pairs["Add", "ReLU"], pairs["Split", "Add"]) > 0
     for part in PARTS:
         assert part in texts, part

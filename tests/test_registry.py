@@ -11,9 +11,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import blockforge.plugins
 import pytest
 
-import blockforge.plugins
 from blockforge import Block, get_network, list_blocks
 from blockforge.errors import BlockforgeError, PluginError
 from blockforge.files import top_level_names
@@ -328,7 +328,8 @@ def site(tmp_path_factory) -> Path:
 def look(site: Path, tmp_path: Path, *files: Path, disable: str = "", use: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a fresh process finds with the packages installed; `imported` are those whose code ran."""
     (tmp_path / "canary").mkdir()
-    env = {**os.environ, "PYTHONPATH": str(site), "CANARY": str(tmp_path / "canary"), DISABLE: disable}
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, "CANARY": str(tmp_path / "canary"), DISABLE: disable}
     command = [sys.executable, "-c", LOOK, json.dumps(use), *map(str, files)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -343,7 +344,8 @@ def test_packages_are_found_by_their_entry_points_and_a_faulty_one_hurts_nobody(
         "quitter": ["package", "quitter_plugin", "0.2", "SystemExit: no licence"],
         "misspelt": [
             "package", "misspelt_plugin", "0.3",
-            "no hook 'register_blokcs'; did you mean 'register_blocks', 'register_networks' or 'register_objectives'? the "
+            "no hook 'register_blokcs'; did you mean 'register_blocks', 'register_networks' or 'register_objectives'? "
+            "the "
             "hooks are register_blocks, register_networks, register_spaces, register_objectives, register_datasets",
         ],
         "intruder": [
@@ -362,7 +364,8 @@ def test_packages_are_found_by_their_entry_points_and_a_faulty_one_hurts_nobody(
         "acme_conv": str(3 * 7),
         "conv": str(3 * 64 * 9 + 2 * 64),
         "only_one": "0",
-        "twin": "InvalidNetwork: text:2:14: a.block: twin: package twin-one 1.0 and package twin-two 2.0 both register a "
+        "twin": "InvalidNetwork: text:2:14: a.block: twin: package twin-one 1.0 and package twin-two 2.0 both "
+                "register a "
                 "block of this name; uninstall one, or name it in BLOCKFORGE_DISABLE_PLUGINS",
     }  # fmt: skip
     assert found["imported"] == {name.replace("-", "_") for name in PACKAGES}
@@ -391,11 +394,13 @@ def test_a_built_in_can_be_disabled_by_name(monkeypatch):
 def test_a_plugin_file_may_not_take_a_packages_name_nor_one_that_two_packages_claim(site, tmp_path, write):
     taken = write("taken.py", BLOCK.format(name="AcmeConv", width=1))
     assert look(site, tmp_path, taken)["refused"] == (
-        f"PluginError: {taken}: block 'acme_conv' is registered by package acme-blocks 1.2.3 already; choose another name"
+        f"PluginError: {taken}: block 'acme_conv' is registered by package acme-blocks 1.2.3 already; choose another "
+        f"name"
     )
     withdrawn = write("other/withdrawn.py", BLOCK.format(name="Twin", width=1))
     assert look(site, withdrawn.parent, withdrawn)["refused"] == (
-        f"PluginError: {withdrawn}: block 'twin' is registered by package twin-one 1.0 and package twin-two 2.0 already; "
+        f"PluginError: {withdrawn}: block 'twin' is registered by package twin-one 1.0 and package twin-two 2.0 "
+        f"already; "
         "choose another name"
     )
 

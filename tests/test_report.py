@@ -30,9 +30,7 @@ def made_up(path, *names):
             "seconds": 1.5,
         }
         trials.append(Trial(path, record, {"test_accuracy": row[0] - 0.01} if number != 3 else {}))
-    trials.insert(
-        1, Trial(path, {"trial": 1, "state": "failed", "failure": {"kind": "error", "reason": "no"}})
-    )
+    trials.insert(1, Trial(path, {"trial": 1, "state": "failed", "failure": {"kind": "error", "reason": "no"}}))
     settings = {"space": "digits", "objectives": {name: WAYS[name] for name in names}, "units": UNITS}
     return Run(path, settings, tuple(trials))
 

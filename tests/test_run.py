@@ -19,9 +19,7 @@ from tests.tiny import tiny_space
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return search(
-        tiny_space(), trials=3, workers=2, run=tmp_path_factory.mktemp("runs") / "tiny", progress=False
-    )
+    return search(tiny_space(), trials=3, workers=2, run=tmp_path_factory.mktemp("runs") / "tiny", progress=False)
 
 
 def test_a_run_has_its_trials_by_number(run):
@@ -93,9 +91,7 @@ def test_the_study_is_optunas_with_names_and_the_same_values(run):
     assert ('["accuracy", "macs"]',) in names
     values = [list(trial.values.values()) for trial in run]
     assert sorted(told) == [
-        (trial.number, place, value)
-        for trial, row in zip(run, values, strict=True)
-        for place, value in enumerate(row)
+        (trial.number, place, value) for trial, row in zip(run, values, strict=True) for place, value in enumerate(row)
     ]
 
 
@@ -107,11 +103,7 @@ def test_a_run_opens_again_as_it_was(run):
 
 
 def test_a_finished_run_comes_back_without_training(run):
-    before = {
-        file: file.stat().st_mtime_ns
-        for file in run.path.rglob("*")
-        if file.is_file() and file.name != ".lock"
-    }
+    before = {file: file.stat().st_mtime_ns for file in run.path.rglob("*") if file.is_file() and file.name != ".lock"}
     again = search(tiny_space(), trials=2, workers=2, run=run.path, progress=False)
     assert [trial.number for trial in again.front] == [trial.number for trial in run.front]
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -120,9 +112,7 @@ def test_a_finished_run_comes_back_without_training(run):
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(BlockforgeError) as caught:
         Run.open(tmp_path)
-    assert (
-        str(caught.value) == f"{tmp_path}: holds no run (there is no run.json); give the folder of a search"
-    )
+    assert str(caught.value) == f"{tmp_path}: holds no run (there is no run.json); give the folder of a search"
 
 
 def test_weights_that_are_not_there(run, tmp_path):
@@ -130,7 +120,4 @@ def test_weights_that_are_not_there(run, tmp_path):
     lost = type(trial)(tmp_path, trial.record)
     with pytest.raises(BlockforgeError) as caught:
         lost.load()
-    assert (
-        str(caught.value)
-        == f"{tmp_path}: has no weights (weights.safetensors is missing); load another trial"
-    )
+    assert str(caught.value) == f"{tmp_path}: has no weights (weights.safetensors is missing); load another trial"

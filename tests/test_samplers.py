@@ -49,6 +49,4 @@ def test_an_unknown_sampler():
     for check in (check_sampler, lambda name: make_sampler(name, 0, 0)):
         with pytest.raises(BlockforgeError) as caught:
             check("tpee")
-        assert (
-            str(caught.value) == "search: no sampler 'tpee'; did you mean 'tpe'? there are nsga2, random, tpe"
-        )
+        assert str(caught.value) == "search: no sampler 'tpee'; did you mean 'tpe'? there are nsga2, random, tpe"

@@ -112,7 +112,8 @@ def test_what_is_refused_is_named_by_its_path(g, x):
         "a.conv: groups=3 must divide the 4 input channels; use a divisor of 4"
     )
     assert refusal(g.activation, "act", x, "relo") == (
-        "a.act: no activation 'relo'; did you mean 'relu' or 'relu6'? there are gelu, hardsigmoid, hardswish, relu, relu6, "
+        "a.act: no activation 'relo'; did you mean 'relu' or 'relu6'? there are gelu, hardsigmoid, hardswish, relu, "
+        "relu6, "
         "sigmoid, silu, softmax, tanh"
     )
     assert refusal(g.op, "split", ops.Split(2), x) == "a.split: Split has several outputs; use `outputs` for it"

@@ -239,6 +239,39 @@ def test_nested_blocks_have_holes_too():
     assert space.first().stages["layer1"].block.attention is None
 
 
+def test_the_block_of_a_nested_block_may_be_a_hole_and_the_stages_stays():
+    space = space_of(
+        "layer1.attention: {block: squeeze_excitation, reduction: 4}",
+        "layer1.attention.block: {choice: [squeeze_excitation, residual]}",
+        "layer1.width: {choice: [8, 16]}",
+    )
+    stage = space.first().stages["layer1"]
+    assert (stage.block.name, stage.block.attention.name) == ("residual", "squeeze_excitation")
+
+
+def test_a_nested_block_may_have_a_field_called_range(write):
+    path = write(
+        "ranged.py",
+        """
+        from blockforge import Block, Scope, Value, hookimpl
+
+        class Ranged(Block):
+            range: int = 1
+
+            def expand(self, g: Scope, x: Value) -> Value:
+                return g.conv("conv", x, x.shape[0], 2 * self.range + 1)
+
+        @hookimpl
+        def register_blocks():
+            return [Ranged]
+        """,
+    )
+    load_registry([path])
+    space = space_of("layer1.attention: {block: ranged, range: {choice: [1, 2]}}", "layer2.attention: ranged")
+    assert holes_of(space) == {"layer1.attention.range": [1, 2]}
+    assert space.draw(choose(layer1__attention__range=1)).stages["layer1"].block.attention.range == 2
+
+
 def test_a_label_shares_one_draw():
     space = space_of("layer*.width: {choice: [8, 16, 24], label: w}", "layer*.depth: {range: [1, 3], label: d}")
     assert holes_of(space) == {"label:w": [8, 16, 24], "label:d": (1, 3, 1)}
@@ -305,6 +338,34 @@ def test_a_network_with_a_hole_is_no_network_but_a_space():
         "`blockforge search`"
     )
     assert holes_of(space_from_yaml(text)) == {"a.width": [4, 8]}
+
+    text = "input: [3, 8, 8]\nstages:\n  a: {block: conv, names: [{choice: [a, b]}, c, d]}\n"
+    with pytest.raises(InvalidNetwork) as caught:
+        Network.from_yaml(text)
+    assert str(caught.value) == (
+        "text:3:28: a.names.0: must be text, but is {'choice': ('a', 'b')}; that is a choice for a search to make; use "
+        "the file with `blockforge search`"
+    )
+    assert holes_of(space_from_yaml(text)) == {"a.names.0": ["a", "b"]}
+
+
+def test_a_range_is_tried_up_to_its_last_step_and_no_further():
+    depths = "input: [3, 8, 8]\nstages:\n  a: {{block: conv, depth: {{range: [1, {high}, 999]}}}}\n"
+    (hole,) = space_from_yaml(depths.format(high=1998)).holes  # 1 and 1000; more than 1000 would be refused
+    assert (hole.first, hole.last, type(hole.last)) == (1, 1000, int)
+    assert mistakes(depths.format(high=1999)) == [
+        "space.yaml:3:20: a.depth: must be a whole number from 1 to 1,000, but is 1,999"
+    ]
+    (hole,) = space_from_yaml(
+        "drop_path: {range: [0.0, 0.35, 0.1]}\ninput: [3, 8, 8]\nstages: {a: {block: conv}}\n"
+    ).holes
+    assert hole.last == pytest.approx(0.3)
+
+
+def test_a_text_holds_one_space():
+    with pytest.raises(BlockforgeError) as caught:
+        space_from_yaml("one: {base: lenet5}\ntwo: {base: lenet5}\n", "two.yaml")
+    assert str(caught.value) == "two.yaml: holds 2 spaces; give one"
 
 
 # Draws
@@ -390,9 +451,11 @@ def test_what_says_nothing_is_not_part_of_the_digest():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("layer1.width: {choice: []}", "4:3: layer1.width: a choice needs a list with at least one value, but is []; name "
+        ("layer1.width: {choice: []}", "4:3: layer1.width: a choice needs a list with at least one value, but is []; "
+                                       "name "
                                        "what to choose from"),
-        ("layer1.width: {choice: 8}", "4:3: layer1.width: a choice needs a list with at least one value, but is 8; name "
+        ("layer1.width: {choice: 8}", "4:3: layer1.width: a choice needs a list with at least one value, but is 8; "
+                                      "name "
                                       "what to choose from"),
         ("layer1.width: any", "4:3: layer1.width: `any` needs bounds, but there are none; write {choice: [...]} or "
                               "{range: [low, high]}"),
@@ -404,39 +467,47 @@ def test_what_says_nothing_is_not_part_of_the_digest():
                                           "low=3, high=1, step=1"),
         ("layer1.depth: {range: [1, 3, 0]}", "4:3: layer1.depth: a range needs low <= high and a step above 0, but has "
                                              "low=1, high=3, step=0"),
-        ("layer1.depth: {range: [1]}", "4:3: layer1.depth: a range is [low, high] or [low, high, step], but is [1]; write "
+        ("layer1.depth: {range: [1]}", "4:3: layer1.depth: a range is [low, high] or [low, high, step], but is [1]; "
+                                       "write "
                                        "{range: [1, 3]}"),
         ("layer1.depth: {range: [true, 3]}", "4:3: layer1.depth: a range is [low, high] or [low, high, step], but is "
                                              "[True, 3]; write {range: [1, 3]}"),
-        ("drop_path: {range: [0.1, 0.5]}", "4:3: drop_path: a range of fractions needs a step, but is [0.1, 0.5]; write "
+        ("drop_path: {range: [0.1, 0.5]}", "4:3: drop_path: a range of fractions needs a step, but is [0.1, 0.5]; "
+                                           "write "
                                            "{range: [0.1, 0.5, STEP]}"),
         ("layer1.width: {choice: [8, 16, 8]}", "4:3: layer1.width: a choice holds the same value twice: 8, 16, 8; "
                                                "remove one"),
         ("layer1.width: {choice: [8], range: [1, 2]}",
-         "4:3: layer1.width: {'choice': [8], 'range': [1, 2]} must have one of `choice`, `range` and `any`, and at most a "
+         "4:3: layer1.width: {'choice': [8], 'range': [1, 2]} must have one of `choice`, `range` and `any`, and at "
+         "most a "
          "`label` beside it; write {choice: [1, 2]}"),
         ("layer1.width: {choice: [8], step: 2}",
          "4:3: layer1.width: {'choice': [8], 'step': 2} must have one of `choice`, `range` and `any`, and at most a "
          "`label` beside it; write {choice: [1, 2]}"),
         ("layer1.width: {choice: [8, 0]}", "4:3: layer1.width: must be at least 1, but is 0"),
-        ("layer1.depth: {range: [1, 1_000_000_000]}", "4:3: layer1.depth: must be a whole number from 1 to 1,000, but is "
+        ("layer1.depth: {range: [1, 1_000_000_000]}", "4:3: layer1.depth: must be a whole number from 1 to 1,000, but "
+                                                      "is "
                                                       "1,000,000,000"),
         ("layer2.block: {choice: [residual, residul]}",
          "4:3: layer2.block: residul: no block of this name; did you mean 'residual'? `blockforge list --blocks` "
          "lists all"),
-        ("layer2.block: {choice: [residual, 3]}", "4:3: layer2.block: must be a block's name or {block: NAME, ...}, but "
+        ("layer2.block: {choice: [residual, 3]}", "4:3: layer2.block: must be a block's name or {block: NAME, ...}, "
+                                                  "but "
                                                   "is 3"),
         ("layer2.block: {choice: [residual, {block: bottleneck, radio: 2}]}",
-         "4:3: layer2.radio: block bottleneck has no parameter 'radio'; did you mean 'ratio'? it has width, stride, ratio, "
+         "4:3: layer2.radio: block bottleneck has no parameter 'radio'; did you mean 'ratio'? it has width, stride, "
+         "ratio, "
          "groups, shortcut, attention"),
         ("layer2.block: {choice: [residual, {block: bottleneck, ratio: {choice: []}}]}",
          "4:3: layer2.ratio: a choice needs a list with at least one value, but is []; name what to choose from"),
         ("layer2.block: any", "4:3: layer2.block: `any` needs bounds, but there are none; write {choice: [...]} or "
                               "{range: [low, high]}"),
-        ("layer2.block: {choice: [{block: bottleneck, stride: {choice: [1, 2]}}, {block: residual, stride: {choice: [2]}}]}",
+        ("layer2.block: {choice: [{block: bottleneck, stride: {choice: [1, 2]}}, {block: residual, stride: {choice: "
+         "[2]}}]}",
          "4:3: layer2.stride: two holes share the parameter layer2.stride, but not what they choose from; give each a "
          "label of its own"),
-        ("layr1.width: any", "4:3: layr1.width: no stage 'layr1'; did you mean 'layer1', 'layer4' or 'layer3'? there are "
+        ("layr1.width: any", "4:3: layr1.width: no stage 'layr1'; did you mean 'layer1', 'layer4' or 'layer3'? there "
+                             "are "
                              "stem, layer1, layer2, layer3, layer4, head"),
         ("norm.block: {choice: [1]}", "4:3: norm.block: only a stage has a block; write STAGE.block"),
     ],
@@ -468,16 +539,19 @@ limits: {parms: 200_000, macs: x}
 data: digit
 """
     assert mistakes(text) == [
-        "space.yaml:7:3: layr.width: no stage 'layr'; did you mean 'layer4', 'layer3' or 'layer2'? there are stem, layer1, "
+        "space.yaml:7:3: layr.width: no stage 'layr'; did you mean 'layer4', 'layer3' or 'layer2'? there are stem, "
+        "layer1, "
         "layer2, layer3, layer4, head",
         "space.yaml:8:14: objectives.accurcy: no objective of this name; did you mean 'accuracy'? there are accuracy, "
         "activations, macs, params, peak_memory",
         "space.yaml:8:33: objectives.macs: must be minimize or maximize, but is 'minimise'",
-        "space.yaml:9:10: limits.parms: no objective of this name; did you mean 'params'? there are accuracy, activations, "
+        "space.yaml:9:10: limits.parms: no objective of this name; did you mean 'params'? there are accuracy, "
+        "activations, "
         "macs, params, peak_memory",
         "space.yaml:9:26: limits.macs: must be a number, but is 'x'",
         "space.yaml:10:1: data: digit: no data set of this name; did you mean 'digits'? there are digits",
-        "space.yaml:4:3: layer1.width: a choice needs a list with at least one value, but is []; name what to choose from",
+        "space.yaml:4:3: layer1.width: a choice needs a list with at least one value, but is []; name what to choose "
+        "from",
         "space.yaml:5:3: layer2.block: residul: no block of this name; did you mean 'residual'? "
         "`blockforge list --blocks` lists all",
         "space.yaml:2:25: stem.widht: block stem has no parameter 'widht'; did you mean 'width'? it has width, kernel, "
@@ -491,7 +565,8 @@ data: digit
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("base: resnet18_cifar\n", "1:1: a space without holes is a network; put {choice: [...]} or {range: [low, high]} "
+        ("base: resnet18_cifar\n", "1:1: a space without holes is a network; put {choice: [...]} or {range: [low, "
+                                   "high]} "
                                    "somewhere"),
         ("base: resnet18_cifr\nvary: {layer1.depth: {range: [1, 2]}}\n",
          "1:1: base: resnet18_cifr: no network of this name; did you mean 'resnet18_cifar' or 'resnet18'? "
@@ -504,7 +579,8 @@ data: digit
         ("base: resnet18_cifar\nvary: {layer1.depth: {range: [1, 2]}}\ndata: [digits]\n",
          "3:1: data: must be a data set's name, but is ['digits']"),
         ("base: resnet18_cifar\nvary: {layer1.depth: {range: [1, 2]}}\ntrain: {epoch: 3}\n",
-         "3:9: train.epoch: train has no parameter 'epoch'; did you mean 'epochs'? it has epochs, batch, lr, weight_decay, "
+         "3:9: train.epoch: train has no parameter 'epoch'; did you mean 'epochs'? it has epochs, batch, lr, "
+         "weight_decay, "
          "warmup, label_smoothing, shift, flip"),
         ("base: resnet18_cifar\nvaried: {layer1.depth: {range: [1, 2]}}\nvary: {layer1.depth: {range: [1, 2]}}\n",
          "2:1: varied: no such key of a space; did you mean 'vary'?"),

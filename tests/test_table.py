@@ -81,9 +81,7 @@ def test_pairs_align_and_fold_remarks_under_themselves():
 
 
 def test_markdown_escapes_what_it_would_read_otherwise():
-    text = markdown_table(
-        [Column("a|b"), Column("n", right=True)], [["2*3*4 <b>", "1"], ["snake_case", "22"]]
-    )
+    text = markdown_table([Column("a|b"), Column("n", right=True)], [["2*3*4 <b>", "1"], ["snake_case", "22"]])
     assert text == (
         "| a\\|b         |   n |\n| ------------ | --: |\n| 2\\*3\\*4 \\<b> |   1 |\n| snake_case   |  22 |"
     )

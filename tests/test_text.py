@@ -14,8 +14,9 @@ import torch
 from blockforge import Block, Network, Scope, Value, build, get_network, list_networks, ops, source
 from blockforge.assembler import assemble, graph_of
 from blockforge.builder import make
+from blockforge.codegen.layout import WIDTH
 from blockforge.codegen.structure import structure
-from blockforge.codegen.text import WIDTH, source_of
+from blockforge.codegen.text import source_of
 from blockforge.errors import BlockforgeError
 from blockforge.ops import Call, Op, Shape
 from tests.interpreter import Interpreter, unsettle
@@ -323,6 +324,4 @@ def test_the_source_is_the_same_however_often_it_is_written() -> None:
     for name in ("resnet50", "googlenet"):
         graph = assemble(get_network(name))
         assert source(name) == source(name)
-        assert [item.attr for item in structure(graph).items] == [
-            item.attr for item in structure(graph).items
-        ]
+        assert [item.attr for item in structure(graph).items] == [item.attr for item in structure(graph).items]

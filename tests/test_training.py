@@ -38,9 +38,7 @@ def digits():
 
 def small_network():
     return build(
-        get_network("resnet18_cifar").set(
-            {"input": [1, 8, 8], "classes": 10, "layer*.width": 8, "layer*.depth": 1}
-        )
+        get_network("resnet18_cifar").set({"input": [1, 8, 8], "classes": 10, "layer*.width": 8, "layer*.depth": 1})
     )
 
 
@@ -94,9 +92,7 @@ def test_no_batch_has_a_single_image_which_batch_norm_refuses(count, batch):
     split = Split(rng.standard_normal((count, 2, 1, 1)).astype(np.float32), np.arange(count) % 2)
     sizes = []
     module = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    module.register_forward_pre_hook(
-        lambda module, inputs: sizes.append(len(inputs[0])) if module.training else None
-    )
+    module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])) if module.training else None)
     train(
         module,
         to_device(Splits(split, split, split), CPU),
@@ -122,9 +118,7 @@ def test_a_shift_moves_each_image_on_its_own_by_at_most_so_many_pixels():
     wide = nn.functional.pad(images, [1] * 4, mode="replicate")
     moves = []
     for image, result in zip(wide, shifted, strict=True):
-        fits = [
-            (y, x) for y in range(3) for x in range(3) if torch.equal(image[:, y : y + 5, x : x + 6], result)
-        ]
+        fits = [(y, x) for y in range(3) for x in range(3) if torch.equal(image[:, y : y + 5, x : x + 6], result)]
         assert len(fits) == 1
         moves += fits
     assert len(set(moves)) == 9
@@ -151,14 +145,14 @@ def test_strided_depthwise_convolutions_stay_in_float32_on_the_cpu():
     [
         (
             {"epoch": 3},
-            "train: no setting 'epoch'; did you mean 'epochs'? "
-            "there are epochs, batch, lr, weight_decay, warmup, label_smoothing, shift, flip",
+            "train.epoch: train has no parameter 'epoch'; did you mean 'epochs'? "
+            "it has epochs, batch, lr, weight_decay, warmup, label_smoothing, shift, flip",
         ),
-        ({"epochs": 0}, "train: epochs: input should be greater than or equal to 1, but is 0"),
-        ({"batch": 1}, "train: batch: input should be greater than or equal to 2, but is 1"),
+        ({"epochs": 0}, "train.epochs: must be at least 1, but is 0"),
+        ({"batch": 1}, "train.batch: must be at least 2, but is 1"),
         (
             {"lr": "fast"},
-            "train: lr: input should be a valid number, unable to parse string as a number, but is 'fast'",
+            "train.lr: must be a number, but is 'fast'",
         ),
     ],
 )

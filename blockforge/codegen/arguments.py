@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 from blockforge.block import Block, ScaledWidth
-from blockforge.codegen.structure import Item, Key, Unit, is_variable
-from blockforge.ops import ACTIVATIONS, Activation, Add, Argument
+from blockforge.codegen.structure import Item, Unit, is_variable
+from blockforge.ops import ACTIVATIONS, Activation, Argument
 
 LOCAL_USES = 3  # a formula gets a name of its own where it is used this often
 POSITIONAL = ("in_channels", "in_features", "width")
@@ -77,102 +77,6 @@ class Plan:
 _NO_DEFAULT = Code("<required>")
 
 
-def plan_classes(root: Unit, taken: Iterable[str] = ()) -> dict[int, Plan]:
-    """The class of each block unit by the unit's id, innermost first; no class is named as in `taken`."""
-    plans: dict[int, Plan] = {}
-    by_height: dict[int, list[Unit]] = {}
-    for unit in root.walk():
-        if unit.kind == "block":
-            by_height.setdefault(_height(unit), []).append(unit)
-    for height in sorted(by_height):
-        groups: dict[Any, list[Unit]] = {}
-        for unit in by_height[height]:
-            groups.setdefault((type(_block(unit)), signature(unit, plans)), []).append(unit)
-        for plan in _merged(groups, plans):
-            for unit in plan.units:
-                plans[id(unit)] = plan
-            _choose_arguments(plan, plans)
-    _name_classes(list({id(plan): plan for plan in plans.values()}.values()), set(taken))
-    return plans
-
-
-def _block(unit: Unit) -> Block:
-    if unit.expansion is None:
-        raise AssertionError("a block's unit has an expansion")
-    block: Block = unit.expansion.block
-    return block
-
-
-def _height(unit: Unit) -> int:
-    return max((_height(item.unit) + (item.unit.kind == "block") for item in unit.items if item.unit), default=0)
-
-
-# -- structure
-
-
-def signature(unit: Unit, plans: dict[int, Plan]) -> tuple[Any, ...]:
-    """What two expansions must agree in to share a class; values left out."""
-    ids: dict[Key, int] = {key: index for index, key in enumerate(unit.inputs)}
-    steps: list[Any] = []
-    for item in unit.items:
-        steps.append((*_step(item, plans), tuple(ids[key] for key in item.inputs)))
-        for key in item.outputs:
-            ids[key] = len(ids)
-    return (unit.kind, len(unit.inputs), tuple(steps), tuple(ids[key] for key in unit.outputs))
-
-
-def _step(item: Item, plans: dict[int, Plan]) -> tuple[Any, ...]:
-    if item.unit and item.unit.kind == "block":
-        return ("class", item.attr, id(plans[id(item.unit)]))
-    if item.unit:
-        return ("chain", item.attr, signature(item.unit, plans))
-    node = item.node
-    if node is None:
-        raise AssertionError("a step is an op or a unit")
-    call = node.op.call(*node.input_shapes)
-    if call is None:
-        return ("expression", node.op.expression(*(f"x{i}" for i in range(len(item.inputs)))), item.in_place)
-    target = "activation" if isinstance(node.op, Activation) and not call.arguments else call.target
-    return ("module", item.attr, target, tuple(a.name for a in call.arguments), item.in_place)
-
-
-def _merged(groups: dict[Any, list[Unit]], plans: dict[int, Plan]) -> list[Plan]:
-    """A plan for each group; one for two groups that differ by a final add of the block's input alone."""
-    without: dict[Any, Any] = {}
-    for (cls, sign), units in groups.items():
-        core = _without_add(units[0])
-        if core:
-            without[cls, signature(core, plans)] = (cls, sign)
-    merged: list[Plan] = []
-    used: set[Any] = set()
-    for key, units in groups.items():
-        if key in without and not used & {key, without[key]}:
-            with_add = groups[without[key]]
-            used |= {key, without[key]}
-            both = [*units, *with_add]
-            order = sorted(range(len(both)), key=lambda i: both[i].expansion.start)  # type: ignore[union-attr]
-            skips = [False] * len(units) + [True] * len(with_add)
-            merged.append(Plan(_block(units[0]), [both[i] for i in order], [skips[i] for i in order]))
-    merged += [Plan(_block(units[0]), units) for key, units in groups.items() if key not in used]
-    return merged
-
-
-def _without_add(unit: Unit) -> Unit | None:
-    """The unit without its final add of its own input, if it ends with one that isn't in place."""
-    if len(unit.items) < 2 or not unit.inputs:
-        return None
-    *rest, last = unit.items
-    if not (last.node and isinstance(last.node.op, Add)) or last.in_place is not None:
-        return None
-    made = rest[-1].outputs
-    if last.outputs != unit.outputs or last.inputs != (*made, unit.inputs[0]) or len(made) != 1:
-        return None
-    return Unit(unit.kind, unit.inputs, made, rest, unit.expansion)
-
-
-# -- arguments
-
-
 def slots(unit: Unit, plans: dict[int, Plan], path: tuple[int, ...] = ()) -> Iterator[tuple[Slot, Argument, Item]]:
     """Every value of a unit's calls; chains are entered, classes are not."""
     for index, item in enumerate(unit.items):
@@ -197,7 +101,8 @@ def call_arguments(item: Item, plans: dict[int, Plan]) -> list[Argument]:
     return list(call.arguments)
 
 
-def _choose_arguments(plan: Plan, plans: dict[int, Plan]) -> None:
+def choose_arguments(plan: Plan, plans: dict[int, Plan]) -> None:
+    """Give a class its arguments, and each slot its text."""
     vectors: dict[Slot, list[Any]] = {}
     details: dict[Slot, tuple[Argument, Item]] = {}
     for use, unit in enumerate(plan.units):
@@ -213,7 +118,7 @@ class _Chooser:
         self.plan = plan
         self.vectors = vectors
         self.details = details
-        blocks = [_block(unit) for unit in plan.units]
+        blocks = [unit.block for unit in plan.units]
         self.defaults: dict[str, Any] = {}
         self.fields: dict[str, tuple[Any, ...]] = {}
         names = sorted(type(blocks[0]).model_fields, key=lambda name: name != "width")
@@ -230,7 +135,7 @@ class _Chooser:
         shapes = [_input_shape(unit) for unit in plan.units]
         self.input_name = _free("in_features" if len(shapes[0]) == 1 else "in_channels", self.fields)
         self.channels = tuple(shape[0] for shape in shapes)
-        plan.flag = _free("skip", {*self.fields, *_attrs(plan)})
+        plan.flag = _free("skip", {*self.fields, *plan.unit.attributes})
         self.parameters: dict[str, Parameter] = {}
         self.formulas: dict[Any, str] = {}
 
@@ -295,8 +200,6 @@ class _Chooser:
                 if other == name or not _ints(factors) or 0 in factors:
                     continue
                 text = literal(factors[0]) if _constant(factors) else other
-                if set(factors) == {1}:
-                    continue
                 for sign, results in (
                     ("//", tuple(a // b for a, b in zip(values, factors, strict=True))),
                     ("*", tuple(a * b for a, b in zip(values, factors, strict=True))),
@@ -373,52 +276,3 @@ def literal(value: Any) -> str:
     if isinstance(value, float) and not isfinite(value):
         return f'float("{value}")'
     return value.text if isinstance(value, Code) else repr(value)
-
-
-# -- names
-
-
-def _name_classes(plans: list[Plan], taken: set[str]) -> None:
-    by_block: dict[type[Block], list[Plan]] = {}
-    for plan in plans:
-        by_block.setdefault(type(plan.block), []).append(plan)
-    for cls, siblings in by_block.items():
-        base = cls.__name__
-        plainest = min(siblings, key=lambda plan: (len(plan.unit.items), -len(plan.units)))
-        if len({frozenset(_attrs(plan)) for plan in siblings}) == 1:
-            plainest = max(siblings, key=lambda plan: len(plan.units))
-        # What has the fewest more comes first, so that it is named by that.
-        for plan in sorted(siblings, key=lambda plan: (plan is not plainest, len(_more(plan, plainest)))):
-            words = ["", *_more(plan, plainest), _field_value(plan, plainest)]
-            suffixes = [word for word in words if word or plan is plainest]
-            suffixes += map(str, range(2, 1000))
-            plan.name = next(base + suffix for suffix in suffixes if base + suffix not in taken)
-            taken.add(plan.name)
-
-
-def _attrs(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(item.attr[0] for item in plan.unit.items if item.attr))
-
-
-def _more(plan: Plan, plainest: Plan) -> list[str]:
-    """What a class has that the plainest one lacks."""
-    more = [name for name in _attrs(plan) if name not in _attrs(plainest)]
-    return [camel_case(name) for name in more if not name.isdigit()]
-
-
-def _field_value(plan: Plan, plainest: Plan) -> str:
-    """A field with its value that all uses of a class have, and none of the plainest one's: `Expansion1`."""
-    for name in sorted(type(plan.block).model_fields, key=lambda name: name in ("width", "stride")):
-        mine = {getattr(_block(unit), name) for unit in plan.units}
-        others = {getattr(_block(unit), name) for unit in plainest.units}
-        if len(mine) == 1 and not mine & others:
-            value = next(iter(mine))
-            if isinstance(value, int | str):
-                return camel_case(name) + camel_case(str(value))
-    return ""
-
-
-def camel_case(name: str) -> str:
-    """`vgg16_bn` as `Vgg16Bn`."""
-    words = re.split(r"[^A-Za-z0-9]+", name)
-    return "".join(word[:1].upper() + word[1:] for word in words)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from blockforge.block import Block
 from blockforge.graph import Expansion, Graph, Node, Value
 from blockforge.ops import Input
 
@@ -65,6 +66,19 @@ class Unit:
             if item.unit:
                 yield from item.unit.walk()
         yield self
+
+    @property
+    def block(self) -> Block:
+        """The block that it is an expansion of."""
+        if self.expansion is None:
+            raise AssertionError("a block's unit has an expansion")
+        block: Block = self.expansion.block
+        return block
+
+    @property
+    def attributes(self) -> list[str]:
+        """What it has by attribute: modules, and scopes of modules."""
+        return list(dict.fromkeys(item.attr[0] for item in self.items if item.attr))
 
     @property
     def names(self) -> list[str]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
 from blockforge.assembler import assemble
-from blockforge.codegen.arguments import Code, Plan, Slot, call_arguments, camel_case, literal, plan_classes
+from blockforge.codegen.arguments import Plan, Slot, call_arguments, literal
+from blockforge.codegen.classes import plan_classes
+from blockforge.codegen.layout import CallText, fold, named_call, wrapped
 from blockforge.codegen.lifetime import Statement, body
+from blockforge.codegen.naming import camel_case
 from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph
 from blockforge.network import Network, get_network
 from blockforge.ops import Activation
 
-WIDTH = 110
-VARIED = 3  # from so many neighbours on, a varying probability becomes a loop
-_FRACTION = re.compile(r"\d+\.\d+(e-\d+)?")
 Tree = dict[str, Any]
 
 
@@ -75,39 +72,6 @@ def _one_line(title: str) -> str:
     return line.replace("\\", "\\\\").replace('"', "'")
 
 
-@dataclass
-class _Call:
-    """A call as a tree, so that it can be broken over lines."""
-
-    head: str
-    parts: list[_Call | str] = field(default_factory=list)
-    prefix: str = ""
-    broken: bool = False
-
-    def flat(self) -> str:
-        inner = ", ".join(part if isinstance(part, str) else part.flat() for part in self.parts)
-        return f"{self.prefix}{self.head}({inner})"
-
-    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
-        flat = f"{indent}{before}{self.flat()}{after}"
-        if (len(flat) <= WIDTH and not self._breaks()) or not self.parts:
-            return [flat]
-        lines = [f"{indent}{before}{self.prefix}{self.head}("]
-        if all(isinstance(part, str) for part in self.parts):
-            inner = filled(map(str, self.parts), indent + "    ")
-            inner = [inner[0].removesuffix(",")] if len(inner) == 1 else inner
-            return [*lines, *inner, f"{indent}){after}"]
-        for part in self.parts:
-            if isinstance(part, str):
-                lines.append(f"{indent}    {part},")
-            else:
-                lines += part.lines(indent + "    ", after=",")
-        return [*lines, f"{indent}){after}"]
-
-    def _breaks(self) -> bool:
-        return self.broken or any(isinstance(part, _Call) and part._breaks() for part in self.parts)
-
-
 class _Writer:
     def __init__(self, plans: dict[int, Plan]) -> None:
         self.plans = plans
@@ -120,24 +84,26 @@ class _Writer:
         )
         sequential = unit.is_sequential
         lines = [f"class {name}({'nn.Sequential' if sequential else 'nn.Module'}):"]
-        lines += _wrapped(f"    def __init__({signature}):")
+        lines += wrapped(f"    def __init__({signature}):")
         assigned = [f"        {local} = {text}" for local, text in (plan.locals if plan else [])]
         if sequential:
             parts = self.members(unit, texts, ())
-            call = _Call("super().__init__", list(parts), broken=True)
+            call = CallText("super().__init__", list(parts), broken=True)
             return "\n".join([*lines, *assigned, *call.lines("        ")])
         lines += ["        super().__init__()", *assigned]
         if plan and plan.skips:
             lines.append(f"        self.{plan.flag} = {plan.flag}")
         for attr, value in self.attributes(unit, texts, order).items():
             before = f"self.{attr} = " if is_attribute(attr) else ""
-            call = value if before else _Call("self.add_module", [repr(attr).replace("'", '"'), value])
+            call = value if before else CallText("self.add_module", [repr(attr).replace("'", '"'), value])
             lines += call.lines("        ", before)
         return "\n".join([*lines, "", *self.forward(unit, plan, order)])
 
     # -- what makes the modules
 
-    def attributes(self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None) -> dict[str, _Call]:
+    def attributes(
+        self, unit: Unit, texts: dict[Slot, str] | None, order: dict[str, int] | None
+    ) -> dict[str, CallText]:
         """The modules of a class by attribute, in the order of registration."""
         tree: Tree = {}
         for index, item in _registered(unit, order):
@@ -147,20 +113,20 @@ class _Writer:
             place[item.attr[-1]] = self.make(item, texts, (index,))
         return {name: _container(value) for name, value in tree.items()}
 
-    def make(self, item: Item, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> _Call:
+    def make(self, item: Item, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> CallText:
         """The call that makes a step's module."""
         if item.unit and item.unit.kind == "chain":
             members = self.members(item.unit, texts, path)
             if item.unit.is_numbered:
-                return _Call("nn.Sequential", list(members), broken=len(members) > 1)
-            return _Call("nn.Sequential", [_named("OrderedDict", item.unit.names, members)])
+                return CallText("nn.Sequential", list(members), broken=len(members) > 1)
+            return CallText("nn.Sequential", [named_call("OrderedDict", item.unit.names, members)])
         arguments = call_arguments(item, self.plans)
         if item.unit:
             target = self.plans[id(item.unit)].name
         else:
             call = item.node.op.call(*item.node.input_shapes) if item.node else None
             target = call.target if call else ""
-        parts: list[_Call | str] = []
+        parts: list[CallText | str] = []
         for argument in arguments:
             text = texts[path, argument.name] if texts else literal(argument.value)
             if item.node and isinstance(item.node.op, Activation) and argument.name == "activation":
@@ -171,20 +137,20 @@ class _Writer:
                 parts.append(f"{argument.name}={text}")
         if item.in_place is not None:
             parts.append("inplace=True")
-        return _Call(target, parts)
+        return CallText(target, parts)
 
-    def members(self, unit: Unit, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> list[_Call]:
+    def members(self, unit: Unit, texts: dict[Slot, str] | None, path: tuple[int, ...]) -> list[CallText]:
         """The modules of a chain; equal neighbours that are blocks fold into one line."""
         made = [self.make(item, texts, (*path, index)) for index, item in enumerate(unit.items)]
         if not unit.is_numbered:
             return made
-        folded: list[_Call] = []
+        folded: list[CallText] = []
         index = 0
         while index < len(made):
             rest = list(takewhile(lambda i: _is_block(unit.items[i]), range(index, len(made))))
-            fold = _fold([made[i] for i in rest])
-            folded.append(fold or made[index])
-            index += fold.count if fold else 1
+            several = fold([made[i] for i in rest])
+            folded.append(several or made[index])
+            index += several.count if several else 1
         return folded
 
     # -- forward
@@ -231,62 +197,8 @@ class _Writer:
         return text
 
 
-class _Folded(_Call):
-    """`*[Bottleneck(256) for _ in range(5)]`: so many calls in one."""
-
-    def __init__(self, call: _Call, loop: str, count: int) -> None:
-        super().__init__(call.head, call.parts)
-        self.loop = loop
-        self.count = count
-
-    def flat(self) -> str:
-        return f"*[{super().flat()} {self.loop}]"
-
-    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
-        flat = f"{indent}{before}{self.flat()}{after}"
-        if len(flat) <= WIDTH:
-            return [flat]
-        inner = indent + "    "
-        head, bracket, values = self.loop.partition("(")
-        loop = (
-            [inner + self.loop]
-            if len(inner + self.loop) <= WIDTH or "range" in head
-            else [f"{inner}{head}{bracket}", *filled(values.removesuffix(")").split(", "), inner + "    "), f"{inner})"]
-        )
-        return [f"{indent}{before}*[", *_Call(self.head, self.parts).lines(inner), *loop, f"{indent}]{after}"]
-
-
 def _is_block(item: Item) -> bool:
     return item.unit is not None and item.unit.kind == "block"
-
-
-def _fold(calls: list[_Call]) -> _Folded | None:
-    """The first of these calls and those equal to it in one, or that differ in one probability alone."""
-    equal = list(takewhile(lambda call: call.flat() == calls[0].flat(), calls))
-    if len(equal) > 1:
-        return _Folded(equal[0], f"for _ in range({len(equal)})", len(equal))
-    for place, part in enumerate(calls[0].parts if calls else []):
-        name, _, value = str(part).partition("=")
-        varied = list(takewhile(partial(_differs, other=calls[0], place=place), calls))
-        if _FRACTION.fullmatch(value) and len(varied) >= VARIED:
-            parts = [*calls[0].parts]
-            parts[place] = f"{name}={name}"
-            values = ", ".join(str(call.parts[place]).partition("=")[2] for call in varied)
-            return _Folded(_Call(calls[0].head, parts), f"for {name} in ({values})", len(varied))
-    return None
-
-
-def _differs(call: _Call, other: _Call, place: int) -> bool:
-    """Whether two calls are one but for the fraction at this place."""
-    if call.head != other.head or len(call.parts) != len(other.parts):
-        return False
-    name, _, value = str(call.parts[place]).partition("=")
-    rest = [i for i in range(len(call.parts)) if i != place]
-    return (
-        bool(_FRACTION.fullmatch(value))
-        and str(other.parts[place]).startswith(f"{name}=")
-        and all(str(call.parts[i]) == str(other.parts[i]) for i in rest)
-    )
 
 
 def _registered(unit: Unit, order: dict[str, int] | None) -> list[tuple[int, Item]]:
@@ -295,53 +207,14 @@ def _registered(unit: Unit, order: dict[str, int] | None) -> list[tuple[int, Ite
     return sorted(steps, key=lambda step: order.get(step[1].stage or "", 0)) if order else steps
 
 
-def _container(value: _Call | Tree) -> _Call:
+def _container(value: CallText | Tree) -> CallText:
     """A scope whose modules form no chain: a list if they are numbered, else a dict."""
-    if isinstance(value, _Call):
+    if isinstance(value, CallText):
         return value
     parts = [_container(inner) for inner in value.values()]
     if list(value) == [str(i) for i in range(len(parts))]:
-        return _Call("nn.ModuleList", [_Brackets(parts)])
-    return _named("nn.ModuleDict", list(value), parts, braces=True)
-
-
-class _Brackets(_Call):
-    def __init__(self, parts: list[_Call]) -> None:
-        super().__init__("", list(parts))
-
-    def flat(self) -> str:
-        return f"[{super().flat()[1:-1]}]"
-
-    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
-        lines = super().lines(indent, before, "")
-        if len(lines) == 1:
-            return [f"{indent}{before}{self.flat()}{after}"]
-        first, *middle, last = lines
-        return [first[:-1] + "[", *middle, last[:-1] + "]" + after]
-
-
-def _named(head: str, names: list[str], parts: list[_Call], *, braces: bool = False) -> _Call:
-    """`OrderedDict(conv0=..., norm0=...)`, or with a dict in it where a name is no keyword argument's."""
-    if braces or not all(is_attribute(name) for name in names):
-        inner = [_prefixed(part, f'"{name}": ') for name, part in zip(names, parts, strict=True)]
-        return _Call(head, [_Braces(inner)], broken=False)
-    return _Call(head, [_prefixed(part, f"{name}=") for name, part in zip(names, parts, strict=True)], broken=True)
-
-
-class _Braces(_Brackets):
-    def flat(self) -> str:
-        return f"{{{super().flat()[1:-1]}}}"
-
-    def lines(self, indent: str, before: str = "", after: str = "") -> list[str]:
-        lines = super().lines(indent, before, after)
-        if len(lines) == 1:
-            return [f"{indent}{before}{self.flat()}{after}"]
-        end = len(after) + 1
-        return [lines[0][:-1] + "{", *lines[1:-1], lines[-1][:-end] + "}" + after]
-
-
-def _prefixed(call: _Call, prefix: str) -> _Call:
-    return _Call(call.head, call.parts, prefix + call.prefix, call.broken)
+        return CallText("nn.ModuleList", [CallText("", list(parts), brackets="[]")])
+    return named_call("nn.ModuleDict", list(value), parts, braces=True)
 
 
 def _outside(text: str) -> str:
@@ -364,24 +237,4 @@ def _access(attr: tuple[str, ...], tree: dict[tuple[str, ...], list[str]]) -> st
     return text
 
 
-def _wrapped(line: str) -> list[str]:
-    """A signature that is too long, with its arguments on lines of their own."""
-    if len(line) <= WIDTH:
-        return [line]
-    head, _, rest = line.partition("(")
-    inner = filled(rest.removesuffix("):").split(", "), " " * 8)
-    return [f"{head}(", *([inner[0].removesuffix(",")] if len(inner) == 1 else inner), "    ):"]
-
-
-def filled(words: Iterable[str], indent: str) -> list[str]:
-    """Arguments, as many to a line as fit."""
-    lines: list[str] = []
-    for word in words:
-        if lines and len(lines[-1]) + len(word) + 2 <= WIDTH:
-            lines[-1] += f" {word},"
-        else:
-            lines.append(f"{indent}{word},")
-    return lines
-
-
-__all__ = ["Code", "source", "source_of"]
+__all__ = ["source", "source_of"]

@@ -51,7 +51,11 @@ class Mul(Op):
             return b
         raise OpError(
             f"Mul takes inputs of one shape, or (C, 1, 1) and (C, H, W), but they are {_list(inputs)}; "
-            "give both the same channels, or pool with adaptive_avg_pool, which keeps (C, 1, 1)"
+            + (
+                "give both the same channels"
+                if len(a) == len(b)
+                else "pool with adaptive_avg_pool, which keeps (C, 1, 1)"
+            )
         )
 
     def expression(self, *names: str) -> str:

@@ -207,9 +207,13 @@ class LocalExecutor:
 
 
 def check_device(name: str) -> None:
-    """Raise `BlockforgeError` unless the device is written so, and is there."""
+    """Raise `BlockforgeError` unless this is how a device is written."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise BlockforgeError(f"device: no device {name!r}; write auto, cpu, cuda or cuda:0")
+
+
+def require_device(name: str) -> None:
+    """Raise `BlockforgeError` unless the device is there; `cpu` and `auto` always are."""
     if name.startswith("cuda"):
         import torch
 

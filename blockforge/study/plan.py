@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockforge.errors import BlockforgeError
 from blockforge.registry import Registry, get_registry
-from blockforge.study.executors import check_device, default_workers
+from blockforge.study.executors import check_device, default_workers, require_device
 from blockforge.study.jobs import Setup
 from blockforge.study.objectives import Limit, Objective, resolve, resolve_limits
 from blockforge.study.samplers import check_sampler
@@ -108,6 +108,7 @@ def make_plan(
     """Check all that `search` was given; raises `BlockforgeError` before anything is written."""
     check_sampler(sampler)
     check_device(device)
+    require_device(device)
     for name, number, least in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if number is not None and (not isinstance(number, int) or number < least):
             raise BlockforgeError(f"search: {name} is {number!r}, and must be a whole number of at least {least}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blockforge.errors import BlockforgeError, SearchError, did_you_mean
+from blockforge.errors import InvalidNetwork, SearchError
+from blockforge.explain import explain
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
@@ -42,18 +43,12 @@ class TrainSettings(BaseModel):
 
 
 def train_settings(values: Mapping[str, Any]) -> TrainSettings:
-    """The settings that a space gives, checked; raises `BlockforgeError` with the first mistake."""
+    """The settings that a space gives, checked; raises `InvalidNetwork` with all mistakes."""
     try:
-        return TrainSettings(**values)
+        return TrainSettings.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            hint = did_you_mean(key, TrainSettings.model_fields) or ";"
-            known = ", ".join(TrainSettings.model_fields)
-            raise BlockforgeError(f"train: no setting {key!r}{hint} there are {known}") from None
-        reason = first["msg"][0].lower() + first["msg"][1:]
-        raise BlockforgeError(f"train: {key}: {reason}, but is {first['input']!r}") from None
+        mistakes = explain(error, TrainSettings, "train")
+        raise InvalidNetwork(f"train.{'.'.join(map(str, loc))}: {message}" for loc, message in mistakes) from None
 
 
 @dataclass(frozen=True)
