@@ -464,3 +464,13 @@ def test_a_block_that_cannot_repeat_says_so(write):
     whole = network("a: {block: two, depth: 2}")
     assert refusal(assemble, whole) == ("text: a: two: it repeats with stride 1, which it refuses; set its depth to 1")
     assert assemble(network("a: {block: two}")).outputs["logits"].shape == (4, 8, 8)
+
+
+def test_the_traceback_leads_to_the_authors_line(write):
+    text = TWO.replace("x: Value, y: Value", "x: Value").replace('g.mul("mul", x, y)', 'g.linear("fc", x, 4)')
+    path = write("wrong.py", text)
+    load_registry([path])
+    with pytest.raises(OpError) as caught:
+        assemble(network("a: {block: two}"))
+    lines = [str(entry.statement).strip() for entry in caught.traceback if str(entry.path) == str(path)]
+    assert lines == ['return g.linear("fc", x, 4)']

@@ -245,8 +245,17 @@ def test_the_block_of_a_nested_block_may_be_a_hole_and_the_stages_stays():
         "layer1.attention.block: {choice: [squeeze_excitation, residual]}",
         "layer1.width: {choice: [8, 16]}",
     )
-    stage = space.first().stages["layer1"]
-    assert (stage.block.name, stage.block.attention.name) == ("residual", "squeeze_excitation")
+    first, other = (space.draw(choose(layer1__attention__block=i)).stages["layer1"].block for i in (0, 1))
+    assert (first.name, first.attention.spec()) == ("residual", {"block": "squeeze_excitation", "reduction": 4})
+    assert (other.name, other.attention.spec()) == ("residual", {"block": "residual"})
+    assert mistake(
+        "layer1.attention: squeeze_excitation",
+        "layer1.attention.block: {choice: [conv, squeze]}",
+        "layer1.width: {choice: [8, 16]}",
+    ) == (
+        "5:3: layer1.attention.block: squeze: no block of this name; did you mean 'squeeze_excitation'? "
+        "`blockforge list --blocks` lists all"
+    )
 
 
 def test_a_nested_block_may_have_a_field_called_range(write):
@@ -509,7 +518,7 @@ def test_what_says_nothing_is_not_part_of_the_digest():
         ("layr1.width: any", "4:3: layr1.width: no stage 'layr1'; did you mean 'layer1', 'layer4' or 'layer3'? there "
                              "are "
                              "stem, layer1, layer2, layer3, layer4, head"),
-        ("norm.block: {choice: [1]}", "4:3: norm.block: only a stage has a block; write STAGE.block"),
+        ("norm.block: {choice: [conv]}", "4:3: norm.block: norm has no parameter 'block'; it has eps, momentum"),
     ],
 )  # fmt: skip
 def test_a_wrong_hole(line, message):

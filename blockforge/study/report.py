@@ -82,7 +82,7 @@ def front_picture(run: Run) -> bytes:
 
     first, *others = run.objectives
     figure = Figure(figsize=(7.0 * max(1, len(others)), 5.0), layout="constrained")
-    FigureCanvasAgg(figure)  # no window, whatever backend the user's session has
+    FigureCanvasAgg(figure)  # no window, whatever backend the user has chosen
     for place, other in enumerate(others or [None]):
         _draw(figure.add_subplot(1, max(1, len(others)), place + 1), run, first, other)
     figure.suptitle(f"{run.name}: {len(run.front)} of {len(run)} trials on the front")

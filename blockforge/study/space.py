@@ -173,7 +173,7 @@ class _Filler:
         flat = {key: self.fill((key,), value) for key, value in self.space.flat.items() if key != "stages"}
         stages: Plain = {}
         for name, stage in self.space.flat.get("stages", {}).items():
-            stage = self.with_block_drawn(name, stage)  # noqa: PLW2901
+            stage = self.with_block_drawn(("stages", name), stage)  # noqa: PLW2901
             kind = stage.get("block") if isinstance(stage.get("block"), str) else None
             stages[name] = {
                 key: self.fill(("stages", name, key), value, None if key in STAGE_KEYS else kind)
@@ -181,12 +181,12 @@ class _Filler:
             }
         return {**flat, "stages": stages}
 
-    def with_block_drawn(self, name: str, stage: Plain) -> Plain:
-        """A stage with its block drawn: what the option says of its fields counts, what the block lacks is dropped."""
-        if not is_hole(stage.get("block")):
-            return stage
-        block = self.choice(("stages", name, "block"), stage["block"], None)
-        return with_block(stage, block, self.space.registry.block)[0]
+    def with_block_drawn(self, keys: Keys, place: Plain) -> Plain:
+        """A stage or a nested block with its block drawn: the option's fields count, what it lacks is dropped."""
+        if not is_hole(place.get("block")):
+            return place
+        block = self.choice((*keys, "block"), place["block"], None)
+        return with_block(place, block, self.space.registry.block)[0]
 
     def choice(self, keys: Keys, value: Any, block: str | None) -> Any:
         """The value drawn for a hole, its own holes not yet filled; any other value as it is."""
@@ -205,6 +205,7 @@ class _Filler:
         """The value with all its holes filled."""
         value = self.choice(keys, value, block)
         if isinstance(value, dict):
+            value = self.with_block_drawn(keys, value)
             inner = value["block"] if _is_block(value) else block
             return {key: self.fill((*keys, key), item, inner) for key, item in value.items()}
         if isinstance(value, list):
@@ -311,21 +312,20 @@ class _Explorer(_Filler):
             self.fresh.append(hole)
         return super().choice(keys, value, block)
 
-    def with_block_drawn(self, name: str, stage: Plain) -> Plain:
-        keys: Keys = ("stages", name, "block")
+    def with_block_drawn(self, keys: Keys, place: Plain) -> Plain:
         try:
-            drawn = super().with_block_drawn(name, stage)
+            drawn = super().with_block_drawn(keys, place)
         except BlockforgeError as error:
-            self._note(keys, error)
-            return {key: value for key, value in stage.items() if key in STAGE_KEYS and key != "block"}
-        if is_hole(stage.get("block")):  # what an option says was said where the choice stands
-            own = {key: self.problems.where(keys) for key in drawn if drawn[key] is not stage.get(key)}
-            self.problems.marks.update({("stages", name, key): where for key, where in own.items()})
+            self._note((*keys, "block"), error)
+            return {key: value for key, value in place.items() if key in STAGE_KEYS and key != "block"}
+        if is_hole(place.get("block")):  # what an option says was said where the choice stands
+            where = self.problems.where((*keys, "block"))
+            self.problems.marks.update({(*keys, key): where for key in drawn if drawn[key] is not place.get(key)})
         return drawn
 
     def _note(self, keys: Keys, error: BlockforgeError) -> None:
         self.problems.mistake(keys, str(error))
-        self.problems.muted.add(keys[:2] if keys[-1] == "block" else keys)
+        self.problems.muted.add(keys[:-1] if keys[-1] == "block" else keys)
 
 
 def _try_out(space: Space, flat: Flat) -> None:
