@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from blockforge.assembler import graph_of
 from blockforge.block import Block
-from blockforge.codegen.naming import camel_case
 from blockforge.codegen.text import source, source_of
 from blockforge.errors import BlockforgeError
 from blockforge.network import Network, get_network
@@ -202,4 +201,4 @@ def _draw(tensor: Tensor, scheme: str, weight: Tensor) -> None:
         init.uniform_(tensor, -bound, bound)
 
 
-__all__ = ["build", "camel_case", "initialise", "make", "module_of", "restore"]
+__all__ = ["build", "initialise", "make", "module_of", "restore"]

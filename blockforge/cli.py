@@ -165,7 +165,7 @@ def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
 
 @command
 @click.argument("space")
-@click.option("--trials", type=click.IntRange(min=1), help="How many networks to train [default: 24].")
+@click.option("--trials", type=click.IntRange(min=1), help="How many networks to train [default: 32].")
 @click.option("--workers", type=click.IntRange(min=1), help="How many at a time [default: one a core].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:INDEX.")
 @click.option("--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from.")

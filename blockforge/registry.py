@@ -75,7 +75,13 @@ class Registry:
     # -- the three doors
 
     def _load_built_ins(self, disabled: set[str]) -> None:
-        from blockforge import plugins
+        try:
+            from blockforge import plugins
+        except ImportError:
+            raise PluginError(
+                "blockforge: Python found its sources in the current folder, which aren't installed; "
+                "go to another folder, or install them with `pip install -e .`"
+            ) from None
 
         version = _version("blockforge")
         for info in sorted(pkgutil.iter_modules(plugins.__path__), key=lambda info: info.name):

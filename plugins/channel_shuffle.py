@@ -26,7 +26,7 @@ class ShuffleUnit(Block):
         else:
             y = x
             x = g.norm("branch1.#", depthwise(g, "branch1.#", x, self))  # c, h/s, w/s
-            x = g.relu("branch1.#", g.norm("branch1.#", g.conv("branch1.#", x, half)))  # half, h/s, w/s
+            x = g.relu("branch1.#", g.norm("branch1.#", g.conv("branch1.#", x, self.width - half)))  # half, h/s, w/s
         y = g.relu("branch2.#", g.norm("branch2.#", g.conv("branch2.#", y, half)))  # half, h, w
         y = g.norm("branch2.#", depthwise(g, "branch2.#", y, self))  # half, h/s, w/s
         y = g.relu("branch2.#", g.norm("branch2.#", g.conv("branch2.#", y, half)))

@@ -136,7 +136,7 @@ def make_plan(
     default = {"value": "maximize"} if objective is not None else {}
     resolved = resolve(directions or space.objectives or default, registry.objectives, own=objective is not None)
     bounds = resolve_limits({**space.limits, **(limits or {})}, registry.objectives)
-    count = default_workers(device) if workers is None else workers
+    count = min(trials, default_workers(device)) if workers is None else workers
     plan = Plan(space, registry, resolved, bounds, data, objective, trials, count, sampler, seed, device)
     plan.check_data(space.first())
     return plan
