@@ -241,20 +241,3 @@ def any_values(cls: type[Block], name: str) -> tuple[Any, ...] | range | None:
     if annotation is int and isinstance(low, int) and isinstance(high, int):
         return range(low, high + 1)
     return None
-
-
-__all__ = [
-    "Activation",
-    "Block",
-    "BlockSpec",
-    "Channels",
-    "Groups",
-    "Kernel",
-    "Probability",
-    "Ratio",
-    "Scope",
-    "Search",
-    "Stride",
-    "ValidationError",
-    "Value",
-]

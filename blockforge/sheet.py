@@ -19,6 +19,7 @@ from blockforge.fields import field_records, field_texts
 from blockforge.graph import Graph
 from blockforge.network import Network
 from blockforge.ops import Linear, Shape, show_shape
+from blockforge.paths import tupled
 from blockforge.registry import Registry
 from blockforge.table import Column, markdown_table, text_table
 from blockforge.totals import lines_table, memory, memory_lines, totals_lines, totals_record
@@ -154,16 +155,10 @@ def block_sheet(
 
 
 def _make(cls: type[Block], registry: Registry, edits: Mapping[str, Any]) -> Block:
-    values = {key: _tupled(value) for key, value in edits.items()}
+    values = {key: tupled(value) for key, value in edits.items()}
     try:
         return cls.model_validate(values, context={"resolve": registry.block})
     except ValidationError as error:
         found = explain(error, cls, block_name(cls))
         mistakes = [f"{cls.name}: {'.'.join(map(str, loc))}: {message}" for loc, message in found]
         raise InvalidNetwork(mistakes) from None
-
-
-def _tupled(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_tupled, value))
-    return {key: _tupled(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -24,6 +24,17 @@ def _plugins_of_this_test_alone() -> Iterator[None]:
     registry._current[:] = before
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Give torch one thread for a module's tests: two sides agree to the bit only with the same number of them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str], Path]:
     """Writes an indented text to a file of a temporary folder, and returns its path."""

@@ -59,16 +59,9 @@ def by_weight(names: list[str]) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in names]
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 every_network = pytest.mark.parametrize("name", list_networks())
 every_reference = pytest.mark.parametrize("name", by_weight(sorted(REFERENCES)))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @every_network

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, dataclass, fields
@@ -19,13 +18,13 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from blockforge import ops
 from blockforge.errors import InputTooSmall, OpError
 from blockforge.ops import Op, Shape
+from tests.memory import LiveMemory
 
 
 @dataclass
@@ -410,28 +409,6 @@ def test_every_small_pool(ceil_mode: bool) -> None:
         except RuntimeError:
             expected = None
         assert shape == expected, (side, kernel, stride, padding, dilation)
-
-
-class LiveMemory(TorchDispatchMode):
-    """The most bytes that torch ever held in tensors, beside the given ones."""
-
-    def __init__(self, *beside: torch.Tensor) -> None:
-        super().__init__()
-        self.beside = {x.untyped_storage()._cdata for x in beside}
-        self.live: dict[int, int] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        # Operands count too: tensors made of Python numbers don't come by otherwise.
-        for leaf in outputs((args, kwargs, result)):
-            storage = leaf.untyped_storage()
-            key = storage._cdata
-            if key not in self.live and key not in self.beside:
-                self.live[key] = storage.nbytes()
-                weakref.finalize(storage, self.live.pop, key, None)
-        self.peak = max(self.peak, sum(self.live.values()))
-        return result
 
 
 @every_op

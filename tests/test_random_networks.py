@@ -27,15 +27,8 @@ from tests.random_networks import from_text, random_network, registry
 SEEDS = range(150)
 PARTS = ["nn.ModuleDict(", "nn.ModuleList(", "OrderedDict(", "in range(", "skip)", '"lambda")', "+=", "del "]
 PARTS += ["inplace=True", "(nn.Sequential):", "x1, x2)", "activation=nn.", "getattr(", "add_module("]
+pytestmark = pytest.mark.usefixtures("one_thread")
 every_seed = pytest.mark.parametrize("seed", SEEDS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blockforge.errors import BlockforgeError
+from blockforge.study.executors import require_device
 from blockforge.study.jobs import Job, Outcome, Setup
 
 if TYPE_CHECKING:
@@ -156,14 +157,11 @@ def _seed(seed: int) -> None:
 def _device(setup: Setup) -> device:
     import torch
 
+    require_device(setup.device)
     count = torch.cuda.device_count() if setup.device != "cpu" and torch.cuda.is_available() else 0
-    kind, _, index = setup.device.partition(":")
-    if kind == "cuda" and not count:
-        raise BlockforgeError(f"device: {setup.device}: torch finds no CUDA device here; use auto or cpu")
-    if index and int(index) >= count:
-        raise BlockforgeError(f"device: {setup.device}: there are {count} CUDA devices; use cuda:0 to cuda:{count - 1}")
     if not count:
         return torch.device("cpu")
+    index = setup.device.partition(":")[2]
     where = torch.device("cuda", int(index) if index else setup.index % count)
     torch.cuda.set_device(where)
     return where

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockforge.errors import BlockforgeError, SearchError
-from blockforge.study.executors import Event, LocalExecutor, Reported, Started
+from blockforge.study.executors import Event, Executor, LocalExecutor, Reported, Started
 from blockforge.study.folder import (
     FAILED,
     NETWORK,
@@ -96,7 +96,7 @@ class _Driver:
 
     def __init__(self, plan: Plan, folder: Folder, progress: Progress) -> None:
         self.plan, self.folder, self.progress = plan, folder, progress
-        self.executor = LocalExecutor(plan.workers, plan.setup(), folder.path / "workers.log")
+        self.executor: Executor = LocalExecutor(plan.workers, plan.setup(), folder.path / "workers.log")
         self.records = {int(record["trial"]): record for record in records(folder.path).values()}
         self.running: dict[int, Proposal] = {}
         self.state = State(plan.space.name, str(folder.path), plan.trials, plan.workers, plan.objectives)

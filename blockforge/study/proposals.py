@@ -120,10 +120,10 @@ class Proposer:
 def _suggest(trial: Trial, hole: Hole) -> float:
     if hole.labels is not None:
         return _index(hole.labels, trial.suggest_categorical(hole.parameter, hole.labels))
-    whole, high = _span(hole)
-    if whole:
-        return trial.suggest_int(hole.parameter, int(hole.low), int(high), step=int(hole.step))
-    return trial.suggest_float(hole.parameter, hole.low, high, step=hole.step)
+    # Optuna wants the last number that the steps reach for an end.
+    if _is_whole(hole):
+        return trial.suggest_int(hole.parameter, int(hole.low), int(hole.last), step=int(hole.step))
+    return trial.suggest_float(hole.parameter, hole.low, hole.last, step=hole.step)
 
 
 def _roll(dice: random.Random, choices: dict[str, Any], hole: Hole) -> float:
@@ -131,16 +131,14 @@ def _roll(dice: random.Random, choices: dict[str, Any], hole: Hole) -> float:
         index = dice.randrange(len(hole.labels))
         choices[hole.parameter] = hole.labels[index]
         return index
-    whole, high = _span(hole)
-    value = hole.low + hole.step * dice.randint(0, round((high - hole.low) / hole.step))
-    choices[hole.parameter] = int(value) if whole else value
+    value = hole.low + hole.step * dice.randint(0, round((hole.last - hole.low) / hole.step))
+    choices[hole.parameter] = int(value) if _is_whole(hole) else value
     return value
 
 
-def _span(hole: Hole) -> tuple[bool, float]:
-    """Whether a range has whole numbers only, and the last that its steps reach: Optuna wants no other."""
-    whole = all(isinstance(number, int) for number in (hole.low, hole.high, hole.step))
-    return whole, hole.low + hole.step * int((hole.high - hole.low) / hole.step + 1e-9)
+def _is_whole(hole: Hole) -> bool:
+    """Whether a range has whole numbers only."""
+    return all(isinstance(number, int) for number in (hole.low, hole.high, hole.step))
 
 
 def _index(labels: tuple[Any, ...], label: Any) -> int:

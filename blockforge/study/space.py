@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,11 +24,10 @@ from blockforge.files import dump_yaml, parse_yaml
 from blockforge.network import Network, make
 from blockforge.paths import Keys, Plain, show, with_block
 from blockforge.registry import Registry, get_registry
+from blockforge.study.objectives import DIRECTIONS, Direction
 from blockforge.study.training import TrainSettings
 
 Scalar = bool | int | float | str | None
-Direction = Literal["minimize", "maximize"]
-DIRECTIONS = ("minimize", "maximize")
 
 
 @dataclass(frozen=True)
