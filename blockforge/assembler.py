@@ -49,8 +49,10 @@ def stage_graph(network: Network) -> nx.DiGraph[str]:
 def graph_of(block: Block, *inputs: Shape) -> Graph:
     """The graph of a block alone, for inputs of these shapes."""
     graph = Graph()
-    names = ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(1, len(inputs) + 1)]
-    values = tuple(graph.input(shape, name) for shape, name in zip(inputs, names, strict=True))
+    if len(inputs) == 1:
+        values: tuple[Value, ...] = (graph.input(inputs[0]),)
+    else:
+        values = tuple([graph.input(shape, f"input{i}") for i, shape in enumerate(inputs, 1)])
     if block.arity is not None and len(values) != block.arity:
         raise BlockforgeError(
             f"{block.name}: takes {block.arity} input(s), but got {len(values)}; give it as many shapes"

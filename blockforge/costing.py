@@ -13,12 +13,13 @@ from math import prod
 from typing import Any
 
 from blockforge import wiring
-from blockforge.assembler import assemble, check_size, graph_of
+from blockforge.assembler import assemble, check_size
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError
-from blockforge.graph import Graph, Node
+from blockforge.graph import Graph, Node, Value
 from blockforge.network import Network, get_network
 from blockforge.ops import Shape
+from blockforge.scope import expand
 from blockforge.stages import Stage
 
 FLOAT32 = 4  # bytes
@@ -53,12 +54,11 @@ def cost(network: Network | Graph | str) -> Cost:
     if isinstance(network, str):
         network = get_network(network)
     if isinstance(network, Graph):
-        params = sum(node.params for node in network)
-        macs = sum(node.macs for node in network)
-        return Cost(params, macs, activations_of(network), _graph=network)
+        return Cost(*_counted(network), _graph=network)
     check_size(network)
     shapes: dict[str, Shape] = {wiring.INPUT: network.input}
     params = macs = activations = 0
+    scratch = _Scratch()
     try:
         for name in wiring.order(network.sources):
             stage = network.stages[name]
@@ -66,7 +66,7 @@ def cost(network: Network | Graph | str) -> Cost:
             key = (stage.block.key, stage.depth, inputs)
             counts = _stages.get(key)
             if counts is None:
-                counts = _remember(_stages, key, _stage_counts(stage, inputs))
+                counts = _remember(_stages, key, _stage_counts(stage, inputs, scratch))
             shapes[name] = counts[0]
             params += counts[1]
             macs += counts[2]
@@ -77,14 +77,16 @@ def cost(network: Network | Graph | str) -> Cost:
     return Cost(params, macs, activations, network)
 
 
-def _stage_counts(stage: Stage, inputs: tuple[Shape, ...]) -> _Counts:
+def _stage_counts(stage: Stage, inputs: tuple[Shape, ...], scratch: _Scratch) -> _Counts:
     """The counts of a stage: its first block's, and its repeats' with a factor once they keep their shape."""
-    block = stage.block
+    block, depth = stage.block, stage.depth
+    if depth == 1:
+        return block_counts(block, inputs, scratch)
     params = macs = activations = done = 0
-    while done < stage.depth:
-        shape, *counts = block_counts(block, inputs)
+    while done < depth:
+        shape, *counts = block_counts(block, inputs, scratch)
         settled = (shape,) == inputs and (done > 0 or stage.block.after_first is stage.block)
-        times = stage.depth - done if settled else 1
+        times = depth - done if settled else 1
         params += times * counts[0]
         macs += times * counts[1]
         activations += times * counts[2]
@@ -94,16 +96,45 @@ def _stage_counts(stage: Stage, inputs: tuple[Shape, ...]) -> _Counts:
     return inputs[0], params, macs, activations
 
 
-def block_counts(block: Block, inputs: tuple[Shape, ...]) -> _Counts:
+def block_counts(block: Block, inputs: tuple[Shape, ...], scratch: _Scratch | None = None) -> _Counts:
     """Output shape, parameters, MACs and activations of one block, computed once for each block and input."""
     key = (block.key, inputs)
     counts = _memo.get(key)
     if counts is None:
-        graph = graph_of(block, *inputs)
-        shape = graph.outputs["output"].shape
-        counts = (shape, sum(n.params for n in graph), sum(n.macs for n in graph), activations_of(graph))
-        _remember(_memo, key, counts)
+        counts = _remember(_memo, key, (scratch or _Scratch()).counts(block, inputs))
     return counts
+
+
+class _Scratch:
+    """A graph in which blocks are expanded one after the other to be counted, which spares a graph for each."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.values: dict[Shape, Value] = {}  # a block sees of its input but the shape: any value of it will do
+
+    def counts(self, block: Block, inputs: tuple[Shape, ...]) -> _Counts:
+        """The counts of one block."""
+        graph = self.graph
+        path = str(len(graph.expansions))
+        value = self.values.get(inputs[0]) if len(inputs) == 1 else None
+        xs = (value,) if value else tuple([graph.input(shape, f"input{path}_{i}") for i, shape in enumerate(inputs)])
+        start = len(graph.nodes)
+        output = expand(graph, path, block, xs)
+        self.values[output.shape] = output
+        return (output.shape, *_counted(graph.nodes[start:]))
+
+
+def _counted(nodes: Iterable[Node]) -> tuple[int, int, int]:
+    """Parameters, MACs and activations, in one pass; inputs and identities (dropout) make no activations."""
+    params = macs = activations = 0
+    for node in nodes:
+        op = node.op
+        params += node.params
+        macs += op.macs(*node.input_shapes)
+        if node.inputs and not op.identity:
+            for shape in node.shapes:
+                activations += prod(shape)
+    return params, macs, activations
 
 
 def clear_memo() -> None:
@@ -121,4 +152,4 @@ def _remember(memo: dict[tuple[Any, ...], _Counts], key: tuple[Any, ...], counts
 
 def activations_of(nodes: Iterable[Node]) -> int:
     """Elements of the outputs of a graph's ops, or of some; inputs and identities (dropout) make none."""
-    return sum(prod(shape) for node in nodes for shape in node.shapes if node.inputs and not node.op.identity)
+    return _counted(nodes)[2]

@@ -42,6 +42,7 @@ RESERVED = frozenset(
     to_empty train training type update values xpu zero_grad""".split()  # noqa: SIM905
 )
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_sound_parts: set[str] = set()  # parts of names that were checked: graphs share them by the thousand
 
 
 class Expandable(Protocol):
@@ -68,7 +69,7 @@ class Value:
         return f"<Value {self.node.name} {show_shape(self.shape)}>"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Node:
     """An op in a graph: its dotted name, its operands, their shapes and its outputs', and its parameters."""
 
@@ -87,7 +88,7 @@ class Node:
         return self.op.macs(*self.input_shapes)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Expansion:
     """One use of a block: the run of ops, `start` to `stop`, that its `expand` added under a scope."""
 
@@ -131,10 +132,14 @@ class Graph:
 
     def input(self, shape: Shape, name: str = "input") -> Value:
         """Add an input of shape `(C, H, W)` or `(C,)`."""
-        value = self.add(name, Input(shape), (), None)
-        if not isinstance(value, Value):
-            raise BlockforgeError(f"{name}: an input has one output")
-        return value
+        self._check_name(name)
+        op = Input(shape)
+        if prod(shape) > MAX_ELEMENTS:
+            _refuse_size(name, op, (), (shape,))
+        node = Node(len(self.nodes), name, op, (), (), (shape,), 0, None)
+        self.nodes.append(node)
+        self._names.add(name)
+        return Value(self, node, 0, shape)
 
     def count(self, scope: str) -> int:
         """The next free integer of a scope."""
@@ -145,9 +150,10 @@ class Graph:
     def path(self, scope: str, name: str) -> str:
         """The full name of `name` in `scope`; a last part `#` becomes the scope's next free integer."""
         full = f"{scope}.{name}" if scope and name else scope or name
-        parent, _, last = full.rpartition(".")
-        if last == "#":
-            full = f"{parent}.{self.count(parent)}" if parent else str(self.count(""))
+        if full[-1:] == "#":
+            parent, _, last = full.rpartition(".")
+            if last == "#":
+                return f"{parent}.{self.count(parent)}" if parent else str(self.count(""))
         return full
 
     def add(
@@ -168,10 +174,10 @@ class Graph:
         try:
             shapes = op.shapes(*operands)
             params = op.params(*operands)
-            if params > MAX_ELEMENTS or any([prod(shape) > MAX_ELEMENTS for shape in shapes]):
-                _refuse_size(op, operands, shapes)
         except OpError as error:
             raise type(error)(f"{name}: {error}") from None
+        if params > MAX_ELEMENTS or (prod(shapes[0]) if len(shapes) == 1 else max(map(prod, shapes))) > MAX_ELEMENTS:
+            _refuse_size(name, op, operands, shapes)
         if len(self.nodes) >= MAX_OPS:
             raise OpError(f"{name}: the network has more than {MAX_OPS:,} operations; make it shallower")
         node = Node(len(self.nodes), name, op, inputs, operands, shapes, params, expansion)
@@ -186,26 +192,19 @@ class Graph:
             raise NameTaken(f"{name}: this name is taken already; give each op of a scope a name of its own")
         if name in self._scopes:
             raise NameTaken(f"{name}: this name is a scope with ops of its own; give the op another name")
-        parts = name.split(".")
-        scope = name
-        for _ in parts[1:]:
-            scope = scope.rpartition(".")[0]
-            if scope in self._scopes:
-                break  # and so are the scopes around it
+        scope, _, last = name.rpartition(".")
+        if last not in _sound_parts:
+            _check_part(name, last)
+        if scope in self._scopes:  # and so are the scopes around it
+            return
+        while scope and scope not in self._scopes:
             if scope in self._names:
                 raise NameTaken(f"{name}: {scope} is an op, so nothing can lie in it; give one of them another name")
             self._scopes.add(scope)
-        for part in parts:
-            if part.startswith("__"):
-                raise OpError(
-                    f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name"
-                )
-            if part in RESERVED:
-                raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
-            if not _NAME.fullmatch(part):
-                raise OpError(
-                    f"{name or repr(name)}: {part!r} is no name for a module; use letters, digits, '_' and '-'"
-                )
+            scope = scope.rpartition(".")[0]
+        for part in name.split("."):
+            if part not in _sound_parts:
+                _check_part(name, part)
 
     def readers(self) -> list[list[tuple[Node, int]]]:
         """For each node, who reads any of its outputs: (node, operand's position), in order."""
@@ -281,12 +280,23 @@ class Graph:
         return _digest(b"network", *sorted(backward.values())).hex()
 
 
-def _refuse_size(op: Op, operands: tuple[Shape, ...], shapes: tuple[Shape, ...]) -> None:
+def _check_part(name: str, part: str) -> None:
+    if part.startswith("__"):
+        raise OpError(f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name")
+    if part in RESERVED:
+        raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
+    if not _NAME.fullmatch(part):
+        raise OpError(f"{name or repr(name)}: {part!r} is no name for a module; use letters, digits, '_' and '-'")
+    if len(_sound_parts) < MAX_OPS:
+        _sound_parts.add(part)
+
+
+def _refuse_size(name: str, op: Op, operands: tuple[Shape, ...], shapes: tuple[Shape, ...]) -> None:
     tensors = [("output", shape) for shape in shapes] + list(op.weights(*operands).items())
     for what, shape in tensors:
         if prod(shape) > MAX_ELEMENTS:
             raise OpError(
-                f"its {what} of {show_shape(shape)} would have {prod(shape):,} elements, more than "
+                f"{name}: its {what} of {show_shape(shape)} would have {prod(shape):,} elements, more than "
                 f"{MAX_ELEMENTS:,}; make it smaller"
             )
 

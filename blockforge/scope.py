@@ -38,17 +38,22 @@ class Scope:
 
     def op(self, name: str, op: Op, *xs: Value) -> Value:
         """Add any op that has one output."""
-        value = self._add(name, op, *xs)
-        if not isinstance(value, Value):
+        graph = self._graph
+        try:
+            value = graph.add(graph.path(self._path, name), op, xs, self._expansion)
+        except OpError as error:
+            error.located = True
+            raise
+        if type(value) is tuple:
             raise self._at(name, OpError(f"{op.kind} has several outputs; use `outputs` for it"))
-        return value
+        return value  # type: ignore[return-value]  # mypy doesn't narrow by `type(...) is`, which is the faster test
 
     def outputs(self, name: str, op: Op, *xs: Value) -> tuple[Value, ...]:
         """Add any op and return all its outputs."""
-        value = self._add(name, op, *xs)
+        value = self._add(name, op, xs)
         return value if isinstance(value, tuple) else (value,)
 
-    def _add(self, name: str, op: Op, *xs: Value) -> Value | tuple[Value, ...]:
+    def _add(self, name: str, op: Op, xs: tuple[Value, ...]) -> Value | tuple[Value, ...]:
         try:
             return self._graph.add(self._graph.path(self._path, name), op, xs, self._expansion)
         except OpError as error:
@@ -97,7 +102,9 @@ class Scope:
             if padding == "same":
                 conv = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
             else:
-                if padding is None:
+                if padding is None and type(kernel) is type(dilation) is int:
+                    padding = dilation * (kernel // 2)
+                elif padding is None:
                     (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
                     padding = (dh * (kh // 2), dw * (kw // 2))
                 conv = ops.Conv2d(width, kernel, _one(stride), _one(padding), dilation, groups, bias)
@@ -223,17 +230,22 @@ def expand(
         located = type(error)(f"{path or stage or block.name}: {error}")  # an op that couldn't even be made
         located.located = True
         raise located from None
-    where = f"{path}: {block.name}.expand" if path else f"{block.name}.expand"
     if not isinstance(value, Value):
         raise BlockforgeError(
-            f"{where}: it must return the block's output, but returned {type(value).__name__}; "
+            f"{_author(path, block)}: it must return the block's output, but returned {type(value).__name__}; "
             "end it with `return` and the last value"
         )
     if value.graph is not graph:
-        raise BlockforgeError(f"{where}: it returned a value of another graph; return one made from its own inputs")
+        raise BlockforgeError(
+            f"{_author(path, block)}: it returned a value of another graph; return one made from its own inputs"
+        )
     expansion.stop = len(graph.nodes)
     expansion.output = value
     return value
+
+
+def _author(path: str, block: Expandable) -> str:
+    return f"{path}: {block.name}.expand" if path else f"{block.name}.expand"
 
 
 def _one(size: Size) -> Size:

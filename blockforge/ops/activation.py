@@ -17,7 +17,7 @@ class Activation(Op):
 
     def shape(self, *inputs: Shape) -> Shape:
         """The output's shape: the input's."""
-        return sole(self, inputs)
+        return inputs[0] if len(inputs) == 1 else sole(self, inputs)
 
     def call(self, *inputs: Shape) -> Call:
         """`nn.ReLU()`; `inplace=True` is added by who knows that it is safe."""

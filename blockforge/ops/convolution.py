@@ -31,7 +31,9 @@ class Conv2d(Op):
         if not (
             type(kernel) is type(stride) is type(padding) is type(dilation) is int
             and type(self.out_channels) is type(self.groups) is int
-            and min(kernel, stride, dilation, self.out_channels, self.groups) >= 1
+            and kernel >= 1 <= stride
+            and dilation >= 1 <= self.groups
+            and self.out_channels >= 1
             and padding >= 0
         ):
             whole(self, 1, "out_channels", "groups")

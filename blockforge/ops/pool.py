@@ -25,7 +25,8 @@ class MaxPool2d(Op):
     def __post_init__(self) -> None:
         """Check what can be checked without an input."""
         _check_window(self)
-        settle(self, 1, "dilation")
+        if type(self.dilation) is not int or self.dilation < 1:
+            settle(self, 1, "dilation")
 
     def shape(self, *inputs: Shape) -> Shape:
         """The output's shape."""
@@ -124,6 +125,10 @@ def _check_window(op: MaxPool2d | AvgPool2d) -> None:
     """Check the window's fields, and put the kernel where no stride is given."""
     if op.stride is None:
         object.__setattr__(op, "stride", op.kernel)
+    kernel, stride, padding = op.kernel, op.stride, op.padding
+    # One look for the usual case, as in a convolution.
+    if type(kernel) is type(stride) is type(padding) is int and kernel >= 1 <= stride and 0 <= padding <= kernel // 2:
+        return
     settle(op, 1, "kernel", "stride")
     settle(op, 0, "padding")
     if op.padding == 0:

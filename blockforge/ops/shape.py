@@ -18,7 +18,7 @@ class Input(Op):
 
     def __post_init__(self) -> None:
         """Check the shape."""
-        if not self.dims or not all(type(size) is int and size >= 1 for size in self.dims):
+        if not self.dims or not all([type(size) is int and size >= 1 for size in self.dims]):
             raise OpError(
                 f"the input's shape {show_shape(self.dims)} must be of sizes of 1 or more; use (3, 32, 32), say"
             )
