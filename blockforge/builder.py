@@ -17,6 +17,7 @@ from blockforge.assembler import graph_of
 from blockforge.block import Block
 from blockforge.codegen.text import source, source_of
 from blockforge.errors import BlockforgeError
+from blockforge.mould import Mould, take_mould
 from blockforge.network import Network, get_network
 from blockforge.ops import Shape
 from blockforge.settings import Init
@@ -81,11 +82,25 @@ def make(text: str, init: Init | None) -> nn.Module:
     network_class = _root(module_of(text))
     if init == Init():
         return network_class()
-    with _no_init(norms=init is None):
-        module = network_class()
     if init:
+        with _no_init(norms=False):
+            module = network_class()
         initialise(module, init)
+        return module
+    if text in _moulds:
+        return _moulds[text].cast()
+    with _no_init(norms=True):
+        module = network_class()
+    mould = take_mould(module)
+    if mould:
+        if len(_moulds) >= MOULDS:
+            _moulds.clear()
+        _moulds[text] = mould
     return module
+
+
+_moulds: dict[str, Mould] = {}  # by source
+MOULDS = 64
 
 
 @lru_cache(maxsize=256)

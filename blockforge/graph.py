@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from blockforge.errors import BlockforgeError, NameTaken, OpError
+from blockforge.errors import NameTaken, OpError
 from blockforge.ops import Input, Op, Shape, show_shape
 
 if TYPE_CHECKING:

@@ -41,6 +41,7 @@ LAYERS = (
     "codegen.classes",
     "codegen.layout",
     "codegen.text",
+    "mould",
     "builder",
     "study",
     "shell",
@@ -51,7 +52,7 @@ SHELL = (
 # A network's identity is its graph's, so that asking for it assembles the network.
 EXCEPTIONS = {("network", "assembler")}
 HOMES = {
-    "torch": ("builder", "study.training", "study.data", "study.executors", "study.worker", "study.bench"),
+    "torch": ("builder", "mould", "study.training", "study.data", "study.executors", "study.worker", "study.bench"),
     "optuna": ("study",),
     "sqlalchemy": ("study",),
     "matplotlib": ("study",),

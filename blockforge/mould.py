@@ -1,0 +1,105 @@
+"""A second module of a source that was built before, without running its constructors again.
+
+Torch's constructors take several times longer than it takes to write the attributes that they leave behind. So the
+first module of a source leaves a mould: its classes, plain attributes, and the shapes of its weights. Where a module
+holds anything else there is no mould, and its constructors run each time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+_EMPTY = frozenset({dict, OrderedDict, set})  # what hooks are kept in
+_OWN = ("_parameters", "_buffers", "_modules")
+
+
+@dataclass(frozen=True)
+class Mould:
+    """What a module's constructor left behind, its children's moulds included."""
+
+    cls: type[nn.Module]
+    plain: dict[str, Any]
+    empty: tuple[tuple[str, type], ...]
+    parameters: tuple[tuple[str, tuple[int, ...] | None], ...]
+    buffers: tuple[tuple[str, Tensor], ...]
+    children: tuple[tuple[str, Mould], ...]
+
+    def cast(self) -> nn.Module:
+        """A new module with unset weights, in train mode; its norms' statistics are as they were when it was taken."""
+        import torch
+
+        module = self.cls.__new__(self.cls)
+        own = module.__dict__
+        own.update(self.plain)
+        for name, kind in self.empty:
+            own[name] = kind()
+        own["_parameters"] = {
+            name: None if shape is None else torch.nn.Parameter(torch.empty(shape)) for name, shape in self.parameters
+        }
+        own["_buffers"] = {name: _like(buffer) for name, buffer in self.buffers}
+        own["_modules"] = {name: mould.cast() for name, mould in self.children}
+        return module
+
+
+def _like(buffer: Tensor) -> Tensor:
+    """A copy on the device, and of the floating type, that torch makes tensors of now."""
+    import torch
+
+    dtype = None if buffer.is_floating_point() else buffer.dtype
+    return torch.empty(buffer.shape, dtype=dtype).copy_(buffer)
+
+
+def take_mould(module: nn.Module, seen: set[int] | None = None) -> Mould | None:
+    """The mould of a module that was just built; None if it, or a child, holds what can't be written anew.
+
+    That is: anything but plain attributes, something held twice, or weights that `build(init=False)` leaves as the
+    constructor drew them. `seen` is what the modules around it hold.
+    """
+    from torch import Tensor, get_default_dtype, nn
+
+    seen = set() if seen is None else seen
+    plain: dict[str, Any] = {}
+    empty: list[tuple[str, type]] = []
+    for name, value in module.__dict__.items():
+        if name in _OWN:
+            continue
+        if type(value) in _EMPTY and not value:
+            empty.append((name, type(value)))
+        elif type(value) in _PLAIN or (type(value) in (tuple, list) and all([type(item) in _PLAIN for item in value])):
+            plain[name] = value  # a list is a convolution's, which nobody changes
+        else:
+            return None
+    weights = {name: weight for name, weight in module._parameters.items() if weight is not None}
+    buffers = {name: buffer for name, buffer in module._buffers.items() if buffer is not None}
+    held = [*weights.values(), *buffers.values(), module]
+    unusual = [
+        weights and not isinstance(module, nn.Conv2d | nn.Linear | nn.modules.batchnorm._NormBase),
+        len(buffers) < len(module._buffers),
+        any([type(weight) is not nn.Parameter or not weight.requires_grad for weight in weights.values()]),
+        any([weight.dtype != get_default_dtype() for weight in weights.values()]),
+        any([type(buffer) is not Tensor or buffer.device.type != "cpu" for buffer in buffers.values()]),
+        not seen.isdisjoint(map(id, held)),
+    ]
+    if any(unusual):
+        return None
+    seen.update(map(id, held))
+    children: list[tuple[str, Mould]] = []
+    for name, child in module._modules.items():
+        mould = take_mould(child, seen) if child is not None else None
+        if mould is None:
+            return None
+        children.append((name, mould))
+    return Mould(
+        type(module),
+        plain,
+        tuple(empty),
+        tuple([(name, None if w is None else tuple(w.shape)) for name, w in module._parameters.items()]),
+        tuple([(name, buffer.detach().clone()) for name, buffer in buffers.items()]),
+        tuple(children),
+    )

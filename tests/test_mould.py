@@ -1,0 +1,131 @@
+"""A second build without weights comes from a mould: it must be what the constructors make, and share nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from blockforge import build, builder, list_networks
+from blockforge.codegen.text import source
+from blockforge.mould import take_mould
+
+
+def constructed(name: str) -> nn.Module:
+    """What the constructors make, on meta to save the time of filling."""
+    with torch.device("meta"):
+        return builder._root(builder.module_of(source(name)))()
+
+
+def described(module: nn.Module) -> list[object]:
+    """Everything that a module holds beside the numbers in its weights."""
+    return [
+        (
+            name,
+            type(each),
+            {key: value for key, value in vars(each).items() if key not in ("_parameters", "_buffers", "_modules")},
+            [(key, None if w is None else (w.shape, w.dtype, w.requires_grad)) for key, w in each._parameters.items()],
+            [(key, b.shape, b.dtype) for key, b in each._buffers.items() if b is not None],
+            list(each._modules),
+        )
+        for name, each in module.named_modules()
+    ]
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_a_cast_is_what_the_constructors_make(name: str) -> None:
+    built = build(name, init=False)
+    mould = take_mould(built)
+    assert mould
+    assert described(mould.cast()) == described(built) == described(constructed(name))
+    for (key, buffer), (_, other) in zip(mould.cast().named_buffers(), built.named_buffers(), strict=True):
+        assert torch.equal(buffer, other), key
+
+
+def test_a_second_build_is_cast_and_shares_nothing_with_the_first() -> None:
+    first, second, third = (build("resnet18", init=False) for _ in range(3))
+    for one, other in ((first, second), (second, third)):
+        assert not {id(m) for m in one.modules()} & {id(m) for m in other.modules()}
+        tensors = [{t.data_ptr() for t in (*m.parameters(), *m.buffers()) if t.numel()} for m in (one, other)]
+        assert not tensors[0] & tensors[1]
+    calls: list[int] = []
+    second.layer1[0].register_forward_hook(lambda *_: calls.append(1))
+    weights = build("resnet18").state_dict()
+    x = torch.randn(1, 3, 64, 64)
+    outputs = []
+    for module in (first, second, third):
+        module.load_state_dict(weights)
+        outputs.append(module.eval()(x))
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+    assert calls == [1]
+
+
+def test_a_cast_is_made_where_torch_makes_tensors_now() -> None:
+    build("lenet5", init=False)
+    with torch.device("meta"):
+        assert {weight.device.type for weight in build("resnet18", init=False).parameters()} == {"meta"}
+        assert {tensor.device.type for tensor in build("resnet18", init=False).state_dict().values()} == {"meta"}
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert {weight.dtype for weight in build("lenet5", init=False).parameters()} == {torch.float64}
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {weight.dtype for weight in build("lenet5", init=False).parameters()} == {torch.float32}
+
+
+class Scaled(nn.Module):
+    """Holds a weight of its own, which its constructor draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3))
+
+
+def tied() -> nn.Module:
+    conv = nn.Conv2d(3, 3, 1)
+    return nn.Sequential(conv, conv)
+
+
+def tied_weights() -> nn.Module:
+    one, two = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    two.weight = one.weight
+    return nn.Sequential(one, two)
+
+
+def frozen() -> nn.Module:
+    return nn.Conv2d(3, 3, 1).requires_grad_(False)
+
+
+def hooked() -> nn.Module:
+    conv = nn.Conv2d(3, 3, 1)
+    conv.register_forward_hook(lambda *_: None)
+    return conv
+
+
+def listing() -> nn.Module:
+    conv = nn.Conv2d(3, 3, 1)
+    conv.others = [nn.ReLU()]
+    return conv
+
+
+def absent() -> nn.Module:
+    return nn.BatchNorm2d(3, track_running_stats=False)
+
+
+def half() -> nn.Module:
+    return nn.Linear(2, 2, dtype=torch.float16)
+
+
+def on_meta() -> nn.Module:
+    return nn.BatchNorm2d(3, device="meta")
+
+
+@pytest.mark.parametrize(
+    "make", [Scaled, tied, tied_weights, frozen, hooked, listing, absent, half, on_meta], ids=lambda make: make.__name__
+)
+def test_what_a_mould_cannot_hold_has_none(make: Callable[[], nn.Module]) -> None:
+    assert take_mould(make()) is None
+    assert take_mould(nn.Sequential(nn.Sequential(nn.ReLU()), make())) is None
