@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from blockforge.study.training import (
     accuracy,
     augment,
     bf16_pays,
+    layout,
     to_device,
     train,
     train_settings,
@@ -160,3 +164,38 @@ def test_mistakes_in_training_settings(values, message):
     with pytest.raises(BlockforgeError) as caught:
         train_settings(values)
     assert str(caught.value) == message
+
+
+def narrow(stride: int, channels: int, kernel: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), nn.Conv2d(channels, 8, kernel, stride=stride))
+
+
+def test_the_layout_is_channels_last_unless_a_kernel_of_onednn_would_write_past_its_buffer():
+    assert [layout(narrow(stride, channels), CPU) for stride, channels in ((1, 4), (2, 16), (2, 4), (2, 15))] == [
+        torch.channels_last,
+        torch.channels_last,
+        torch.contiguous_format,
+        torch.contiguous_format,
+    ]
+    assert layout(narrow(2, 4, kernel=3), CPU) == torch.channels_last
+    assert layout(narrow(2, 4), torch.device("cuda")) == torch.channels_last
+
+
+def test_narrow_strided_shortcuts_train_without_a_corrupted_heap():
+    # In a process of its own, since what this guards against aborts the whole one.
+    code = """
+import torch
+from blockforge import build
+from blockforge.registry import get_registry
+from blockforge.study.training import TrainSettings, to_device, train
+torch.set_num_threads(1)
+data = to_device(get_registry().dataset("digits").load(), torch.device("cpu"))
+edits = {"input": [1, 8, 8], "classes": 10, "stem.width": 8, "layer*.width": 4, "layer*.depth": 1}
+for seed in range(2):
+    torch.manual_seed(seed)
+    module = build("resnet18_cifar", edits=edits)
+    train(module, data, TrainSettings(epochs=4), lambda *a, **k: None, bf16=False)
+print("whole")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr

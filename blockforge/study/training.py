@@ -13,7 +13,7 @@ from blockforge.errors import InvalidNetwork, SearchError
 from blockforge.explain import explain
 
 if TYPE_CHECKING:
-    from torch import Tensor, device, nn
+    from torch import Tensor, device, memory_format, nn
 
     from blockforge.study.data import Splits
 
@@ -88,6 +88,25 @@ def bf16_pays(module: nn.Module, where: device) -> bool:
     return where.type == "cpu" and bool(probe and probe())
 
 
+def layout(module: nn.Module, where: device) -> memory_format:
+    """Channels last, which is the faster one, unless oneDNN would write past a buffer with it.
+
+    That is the backward pass of a strided 1x1 convolution of fewer input channels than a vector holds (oneDNN's issue
+    6035, in torch 2.14): wrong gradients at best, a corrupted heap at worst.
+    """
+    import torch
+
+    convolutions = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d)]
+    risky = any(
+        max(each.kernel_size) == 1 < max(each.stride) and each.in_channels // each.groups < WIDEST_VECTOR
+        for each in convolutions
+    )
+    return torch.contiguous_format if risky and where.type == "cpu" else torch.channels_last
+
+
+WIDEST_VECTOR = 16  # float32 numbers
+
+
 def train(
     module: nn.Module, data: DeviceSplits, settings: TrainSettings, report: Report, *, bf16: bool
 ) -> dict[str, float]:
@@ -101,7 +120,8 @@ def train(
 
     images, labels = data.train
     batches = max(1, len(images) // settings.batch)  # the rest is spread over all: BatchNorm refuses one image
-    module.to(memory_format=torch.channels_last)
+    form = layout(module, images.device)
+    module.to(memory_format=form)
     optimizer = torch.optim.SGD(
         module.parameters(), settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
     )
@@ -114,6 +134,8 @@ def train(
         order = torch.randperm(len(images)).to(images.device)
         for chosen in order.tensor_split(batches):
             batch = augment(images[chosen], settings)
+            if form != torch.channels_last:
+                batch = batch.clone(memory_format=form)  # `contiguous` leaves one channel with the strides it has
             with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
                 loss = functional.cross_entropy(module(batch), labels[chosen], label_smoothing=settings.label_smoothing)
             optimizer.zero_grad()
