@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from blockforge import wiring
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError, InputTooSmall, NameTaken
 from blockforge.graph import MAX_OPS, Graph, Value
-from blockforge.network import Network, get_network
+from blockforge.network import Network, as_network
 from blockforge.ops import Shape, show_shape
 from blockforge.scope import expand
 from blockforge.stages import Stage
@@ -24,9 +25,9 @@ NEAR = 4  # sizes in a row, one of which works where the input is large enough
 MANY = 500  # blocks; fewer are quicker assembled than counted
 
 
-def assemble(network: Network | str) -> Graph:
+def assemble(network: Network | str | os.PathLike[str]) -> Graph:
     """The graph of a network (or of a name or path); raises `BlockforgeError` where shapes don't fit."""
-    network = get_network(network) if isinstance(network, str) else network
+    network = as_network(network)
     check_size(network)
     try:
         return _assemble(network, network.input)

@@ -6,6 +6,7 @@ MACs are multiply-accumulates of convolutions and linear layers at batch 1: what
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from blockforge.assembler import assemble, check_size
 from blockforge.block import Block
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph, Node, Value
-from blockforge.network import Network, get_network
+from blockforge.network import Network, as_network
 from blockforge.ops import Shape
 from blockforge.scope import expand
 from blockforge.stages import Stage
@@ -49,12 +50,11 @@ class Cost:
         return FLOAT32 * peak_elements(graph) if graph else 0
 
 
-def cost(network: Network | Graph | str) -> Cost:
+def cost(network: Network | Graph | str | os.PathLike[str]) -> Cost:
     """The cost of a network (or of a name, a path or a graph); raises `BlockforgeError` where shapes don't fit."""
-    if isinstance(network, str):
-        network = get_network(network)
     if isinstance(network, Graph):
         return Cost(*_counted(network), _graph=network)
+    network = as_network(network)
     check_size(network)
     shapes: dict[str, Shape] = {wiring.INPUT: network.input}
     params = macs = activations = 0
@@ -63,7 +63,7 @@ def cost(network: Network | Graph | str) -> Cost:
         for name in wiring.order(network.sources):
             stage = network.stages[name]
             inputs = tuple([shapes[source] for source in stage.sources])
-            key = (stage.block.key, stage.depth, inputs)
+            key = (stage.block.key, stage.depth, stage.shares_scope, inputs)
             counts = _stages.get(key)
             if counts is None:
                 counts = _remember(_stages, key, _stage_counts(stage, inputs, scratch))
@@ -82,6 +82,8 @@ def _stage_counts(stage: Stage, inputs: tuple[Shape, ...], scratch: _Scratch) ->
     block, depth = stage.block, stage.depth
     if depth == 1:
         return block_counts(block, inputs, scratch)
+    if stage.shares_scope:
+        scratch.check_names(block, inputs)
     params = macs = activations = done = 0
     while done < depth:
         shape, *counts = block_counts(block, inputs, scratch)
@@ -111,6 +113,13 @@ class _Scratch:
     def __init__(self) -> None:
         self.graph = Graph()
         self.values: dict[Shape, Value] = {}  # a block sees of its input but the shape: any value of it will do
+
+    def check_names(self, block: Block, inputs: tuple[Shape, ...]) -> None:
+        """Refuse a block whose repeats would share their names; raises `NameTaken`."""
+        path = f"twice{len(self.graph.expansions)}"
+        xs = tuple([self.graph.input(shape, f"{path}_{i}") for i, shape in enumerate(inputs)])
+        again = (expand(self.graph, path, block, xs),)
+        expand(self.graph, path, block.after_first, again)
 
     def counts(self, block: Block, inputs: tuple[Shape, ...]) -> _Counts:
         """The counts of one block."""

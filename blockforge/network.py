@@ -167,6 +167,11 @@ def get_network(name_or_path: str | os.PathLike[str]) -> Network:
     return network
 
 
+def as_network(what: Network | str | os.PathLike[str]) -> Network:
+    """A network as it is, or that of a name or path; raises `BlockforgeError`."""
+    return what if isinstance(what, Network) else get_network(what)
+
+
 def list_networks() -> list[str]:
     """The names of all networks, sorted."""
     return sorted(get_registry().networks)

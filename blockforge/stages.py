@@ -32,6 +32,11 @@ class Stage:
     sources: tuple[str, ...]
     scope: str
 
+    @property
+    def shares_scope(self) -> bool:
+        """Whether its repeats lie in one scope, where each op must count its own name (`#`)."""
+        return self.depth > 1 and "{n" not in self.scope
+
 
 def read_sources(raw_stages: Plain, flat: Flat) -> dict[str, tuple[str, ...]]:
     """What feeds each stage, in file order: the one before it unless `from` says otherwise."""

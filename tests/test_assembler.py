@@ -301,9 +301,10 @@ def test_numbers_count_on_across_the_stages_of_one_scope_text():
 def test_repeats_need_a_number_in_their_scope(scope, advice):
     whole = network(f"a: {{block: residual, width: 3, depth: 3, scope: {scope}}}")
     shown = scope.strip('"')
-    assert refusal(assemble, whole, kind=NameTaken) == (
-        f"text: a.scope: {shown!r} holds no {{n}}, so 3 repeats would share their names; write {advice}"
-    )
+    for reading in (assemble, cost):
+        assert refusal(reading, whole, kind=NameTaken) == (
+            f"text: a.scope: {shown!r} holds no {{n}}, so 3 repeats would share their names; write {advice}"
+        )
 
 
 def test_repeats_of_a_block_that_counts_its_own_ops_need_none():

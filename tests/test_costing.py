@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -22,6 +23,7 @@ from blockforge import (
     costing,
     get_network,
     list_networks,
+    source,
 )
 from blockforge.assembler import assemble, graph_of
 from blockforge.block import ScaledWidth
@@ -220,3 +222,11 @@ def test_channels_of_every_block_matter() -> None:
     assert small.params < large.params
     assert any(isinstance(item, ScaledWidth) for item in Bottleneck.model_fields["width"].metadata)
     assert Channels
+
+
+def test_a_network_is_read_from_a_path_too(tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(get_network("lenet5").to_yaml(flat=True))
+    assert cost(file) == cost("lenet5")
+    assert assemble(file).hash() == get_network("lenet5").hash
+    assert source(file) == source("lenet5")

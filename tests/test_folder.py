@@ -104,7 +104,7 @@ def test_a_folder_that_holds_something_else(tmp_path):
     with pytest.raises(BlockforgeError) as caught, Folder(tmp_path).claim(SETTINGS, KEYS):
         pass
     assert str(caught.value) == f"{tmp_path}: is not empty, and holds no run; give another --run"
-    assert (tmp_path / "thesis.tex").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]  # and no lock of ours
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -80,6 +80,7 @@ def test_the_folder_holds_what_it_should(run):
         }
     front = json.loads((run.path / "front.json").read_text())
     assert front["front"] == [trial.number for trial in run.front]
+    assert front["trials"] == len(run)
 
 
 def test_the_study_is_optunas_with_names_and_the_same_values(run):

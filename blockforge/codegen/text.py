@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import takewhile
 from typing import Any
@@ -15,16 +16,15 @@ from blockforge.codegen.naming import camel_case
 from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph
-from blockforge.network import Network, get_network
+from blockforge.network import Network, as_network
 from blockforge.ops import Activation
 
 Tree = dict[str, Any]
 
 
-def source(network: Network | str) -> str:
+def source(network: Network | str | os.PathLike[str]) -> str:
     """The network's Python source: what `build` runs; it imports torch alone. Raises `BlockforgeError`."""
-    if isinstance(network, str):
-        network = get_network(network)
+    network = as_network(network)
     title = f"{network.name} ({network.paper})" if network.paper else network.name
     if network.document.get("extends") == network.name:  # what an edit of a registered network looks like
         title = f"A variant of {title}"

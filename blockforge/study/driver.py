@@ -256,7 +256,7 @@ class _Driver:
         tests = {trial.number: dict(trial.test) for trial in run.front}
         if self.plan.own is None:
             tests |= self._test([trial for trial in run.front if not trial.test])
-        file, front = self.folder.path / "front.json", {"front": [*tests], "test": tests}
+        file, front = self.folder.path / "front.json", {"trials": len(run), "front": [*tests], "test": tests}
         if not (file.is_file() and (file.parent / "front.png").is_file() and read_json(file) == _as_json(front)):
             write_json(file, front)
             run = Run.open(self.folder.path)

@@ -72,6 +72,8 @@ class Folder:
         from filelock import FileLock, Timeout
 
         try:
+            if self.path.is_dir():
+                self._compare(settings, identity)  # so that what is refused stays as it was, without a lock file
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / LOCK)
             lock.acquire(timeout=0)
@@ -83,6 +85,8 @@ class Folder:
             raise BlockforgeError(f"{self.path}: can't be written: {error.strerror}; give another --run") from None
         try:
             self._compare(settings, identity)
+            if not (self.path / "trials").exists():
+                (self.path / "study.db").unlink(missing_ok=True)  # of a search that ended before its first trial
             yield
         finally:
             lock.release()
@@ -93,7 +97,6 @@ class Folder:
                 raise BlockforgeError(f"{self.path}: is not empty, and holds no run; give another --run")
             return
         if not (self.path / "trials").exists():  # it ended before its first trial, and what it asked may be mended
-            (self.path / "study.db").unlink(missing_ok=True)
             return
         before = read_json(self.path / RUN)
         for key in identity:
