@@ -12,12 +12,19 @@ from blockforge.block import Block
 from blockforge.errors import BlockforgeError, InputTooSmall, NameTaken
 from blockforge.graph import MAX_OPS, Graph, Value
 from blockforge.network import Network, as_network
-from blockforge.ops import Shape, show_shape
+from blockforge.ops import ChannelAffine, DropPath, Shape, show_shape
 from blockforge.scope import expand
 from blockforge.stages import Stage
 
 if TYPE_CHECKING:
     import networkx as nx
+
+# From ImageNet's statistics to a mean and a deviation of 0.5: what torchvision's pretrained GoogLeNet and Inception v3
+# begin with, since their weights were trained so (TensorFlow's).
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+INPUT_TRANSFORM = ChannelAffine(
+    tuple(deviation / 0.5 for deviation in DEVIATIONS), tuple(round((mean - 0.5) / 0.5, 6) for mean in MEANS)
+)
 
 LARGEST_INPUT = 2048
 NONE_WORKS = f"no square input up to {LARGEST_INPUT}x{LARGEST_INPUT} was found that works"
@@ -122,7 +129,7 @@ def _expanded(block: Block, inputs: tuple[Shape, ...]) -> tuple[int, Shape, tupl
 
 def blocks_in_order(network: Network) -> Iterator[tuple[Stage, list[Block]]]:
     """The stages in the order in which they run, each with the blocks of its repeats."""
-    for name in wiring.order(network.sources):
+    for name in network.order:
         stage = network.stages[name]
         blocks = [stage.block]
         if stage.depth > 1:  # at depth 1 nobody needs the block to take stride 1
@@ -133,21 +140,26 @@ def blocks_in_order(network: Network) -> Iterator[tuple[Stage, list[Block]]]:
         yield stage, blocks
 
 
-def _assemble(network: Network, input_shape: Shape) -> Graph:
+def _assemble(network: Network, input_shape: Shape, *, probe: bool = False) -> Graph:
+    """The graph of a network at an input; with `probe`, stochastic depth is wherever it could be."""
     norm = network.settings.norm
     graph = Graph(norm=(norm.eps, norm.momentum))
     graph.stages = list(network.stages)
     values: dict[str, Value] = {wiring.INPUT: graph.input(input_shape)}
-    series = sum(stage.depth for stage in network.stages.values() if stage.block.repeatable)
+    if network.settings.input_transform:
+        values[wiring.INPUT] = graph.sole("input_transform", INPUT_TRANSFORM, values[wiring.INPUT])
+    rate = network.settings.drop_path
+    dropping = _dropping(network, input_shape) if rate and not probe else frozenset()
+    series = sum(stage.depth for stage in network.stages.values() if type(stage.block) in dropping)
     number = 0
     for stage, blocks in blocks_in_order(network):
         xs = tuple(values[name] for name in stage.sources)
         for repeat, block in enumerate(blocks):
-            if block.repeatable:
-                graph.drop_path = network.settings.drop_path * number / series
+            if type(block) in dropping:
+                graph.drop_path = round(rate * number / series, 12)  # 0.0375, not 0.037500000000000006
                 number += 1
             else:
-                graph.drop_path = 0.0
+                graph.drop_path = rate if probe else 0.0
             path = _path(graph, stage.scope)
             try:
                 xs = (expand(graph, path, block, xs, stage=stage.name),)
@@ -159,8 +171,21 @@ def _assemble(network: Network, input_shape: Shape) -> Graph:
                     ) from None
                 raise error from None
         values[stage.name] = xs[0]
-    graph.outputs["logits"] = values[list(network.stages)[-1]]
+    for output in network.outputs:
+        graph.outputs[output.name] = values[output.stage]
+    graph.training = frozenset(output.name for output in network.outputs if output.when == "training")
     return graph
+
+
+def _dropping(network: Network, input_shape: Shape) -> frozenset[type[Block]]:
+    """The kinds of blocks that stochastic depth acts on: each one counts, also where it has no shortcut."""
+    graph = _assemble(network, input_shape, probe=True)
+    return frozenset(
+        type(expansion.block)
+        for expansion in graph.expansions
+        if expansion.parent is None
+        and any(isinstance(node.op, DropPath) for node in graph.nodes[expansion.start : expansion.stop])
+    )
 
 
 def _path(graph: Graph, scope: str) -> str:

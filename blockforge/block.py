@@ -20,7 +20,7 @@ from blockforge.scope import Scope
 
 MAX_CHANNELS = 2**20
 
-STAGE_KEYS = ("block", "depth", "from", "scope")
+STAGE_KEYS = ("block", "depth", "from", "scope", "scale")
 """What a stage says beside its block's parameters; no block may have a field of these names."""
 
 _RESERVED = (*STAGE_KEYS, "after")  # `after` places a stage where a network extends another
@@ -40,14 +40,14 @@ class ScaledWidth:
     """Marks a field as a number of channels: what a change of the whole network's width acts on."""
 
 
-def _refusal(message: str) -> PydanticCustomError:
+def refusal(message: str) -> PydanticCustomError:
     """An error of pydantic that says just this: its templates know no formats such as `{value:,}`."""
     return PydanticCustomError("block", "{message}", {"message": message})
 
 
 def _at_most_channels(value: int) -> int:
     if value > MAX_CHANNELS:
-        raise _refusal(f"must be at most {MAX_CHANNELS:,}, but is {value:,}")
+        raise refusal(f"must be at most {MAX_CHANNELS:,}, but is {value:,}")
     return value
 
 
@@ -167,19 +167,19 @@ def resolve_block(value: Any, info: ValidationInfo) -> Any:
     resolve: Callable[[str], type[Block]] | None = (info.context or {}).get("resolve")
     given = {"block": value} if isinstance(value, str) else value
     if not isinstance(given, dict) or not isinstance(given.get("block"), str):
-        raise _refusal(f"must be a block's name or {{block: NAME, ...}}, but is {value!r}")
+        raise refusal(f"must be a block's name or {{block: NAME, ...}}, but is {value!r}")
     if resolve is None:
-        raise _refusal(f"a name is looked up in a network only; pass the block itself, but got {value!r}")
+        raise refusal(f"a name is looked up in a network only; pass the block itself, but got {value!r}")
     fields = {key: item for key, item in given.items() if key != "block"}
     try:
         cls = resolve(given["block"])
     except BlockforgeError as error:
-        raise _refusal(str(error)) from None
+        raise refusal(str(error)) from None
     try:
         return cls.model_validate(fields, context=info.context)
     except ValidationError as error:
         details = [
-            InitErrorDetails(type=_refusal(message), loc=loc, input=None)
+            InitErrorDetails(type=refusal(message), loc=loc, input=None)
             for loc, message in explain(error, cls, block_name(cls))  # whoever made the outer block can't name this one
         ]
         raise ValidationError.from_exception_data(cls.__name__, details) from None

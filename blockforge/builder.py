@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -184,36 +185,50 @@ def _unless_in(thread: int, layers: tuple[Any, ...], draw: Callable[[Any], None]
 
 
 def initialise(module: nn.Module, init: Init) -> None:
-    """Draw the weights of all convolutions and linear layers as declared; norms keep 1 and 0."""
+    """Draw the weights of all convolutions and linear layers as declared; norms keep 1 and 0 unless `keys` say more."""
     from torch import nn
 
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            _draw(layer.weight, init.conv, layer.weight)
-            if layer.bias is not None:
-                _draw(layer.bias, init.conv_bias, layer.weight)
-        elif isinstance(layer, nn.Linear):
-            _draw(layer.weight, init.linear, layer.weight)
-            if layer.bias is not None:
-                _draw(layer.bias, init.linear_bias, layer.weight)
+    for prefix, layer in module.named_modules():
+        kind = "conv" if isinstance(layer, nn.Conv2d) else "linear" if isinstance(layer, nn.Linear) else ""
+        for name, tensor in layer.named_parameters(recurse=False):
+            scheme = getattr(init, kind if name == "weight" else f"{kind}_{name}", None) if kind else None
+            for glob, exception in init.keys:
+                if fnmatchcase(f"{prefix}.{name}", glob):
+                    scheme = exception
+            if scheme:
+                _draw(tensor, scheme, layer)
 
 
-def _draw(tensor: Tensor, scheme: str, weight: Tensor) -> None:
+def _draw(tensor: Tensor, scheme: str, layer: nn.Module) -> None:
     from torch.nn import init
 
-    if scheme == "zeros":
-        init.zeros_(tensor)
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    std = scheme.rpartition("_")[2]
+    if scheme in ("zeros", "ones"):
+        init.constant_(tensor, float(scheme == "ones"))
+    elif scheme == "kaiming_normal_fan_out_grouped":
+        fan_out = weight[:, 0].numel() / getattr(layer, "groups", 1)
+        init.normal_(tensor, 0.0, (2 / fan_out) ** 0.5)
     elif scheme.startswith("kaiming_normal_"):
         init.kaiming_normal_(tensor, mode=scheme.removeprefix("kaiming_normal_"), nonlinearity="relu")  # type: ignore[arg-type]
+    elif scheme == "xavier_uniform":
+        init.xavier_uniform_(tensor)
+    elif scheme == "uniform_fan_out":
+        bound = weight[:, 0].numel() ** -0.5
+        init.uniform_(tensor, -bound, bound)
     elif scheme.startswith("normal_"):
-        init.normal_(tensor, 0.0, float(scheme.removeprefix("normal_")))
+        init.normal_(tensor, 0.0, float(std))
     elif scheme.startswith("trunc_normal_"):
-        init.trunc_normal_(tensor, 0.0, float(scheme.removeprefix("trunc_normal_")), -2, 2)
-    elif tensor is weight:
+        init.trunc_normal_(tensor, 0.0, float(std), -2, 2)
+    elif tensor is weight and weight.ndim > 1:
         init.kaiming_uniform_(tensor, a=5**0.5)  # torch's own default for both
-    else:
+    elif tensor is weight:
+        init.ones_(tensor)
+    elif weight.ndim > 1:
         bound = weight[0].numel() ** -0.5
         init.uniform_(tensor, -bound, bound)
+    else:
+        init.zeros_(tensor)
 
 
 __all__ = ["build", "initialise", "make", "module_of", "restore"]

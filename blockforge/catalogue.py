@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from blockforge.costing import cost
 from blockforge.errors import BlockforgeError, did_you_mean
+from blockforge.network import get_network
 from blockforge.outline import outline
-from blockforge.registry import KINDS, Plugin, Registry
+from blockforge.plugin_loading import KINDS, Plugin
+from blockforge.registry import Registry
 from blockforge.table import Column, text_table
 
 Record = dict[str, Any]
 
 SECTIONS = ("networks", "blocks", "spaces")
 _TITLES = {
-    "networks": ("family", "network", "paper", "idea"),
+    "networks": ("family", "network", "paper", "year", "idea"),
     "blocks": ("family", "block", "paper", "idea"),
     "spaces": ("base", "space", "data", "idea"),
 }
 _KEYS = {
-    "networks": ("family", "name", "paper", "about"),
+    "networks": ("family", "name", "paper", "year", "about"),
     "blocks": ("family", "name", "paper", "about"),
     "spaces": ("base", "name", "data", "about"),
 }
 
 
-def catalogue(registry: Registry, sections: Sequence[str], pattern: str | None = None) -> dict[str, list[Record]]:
+@dataclass(frozen=True)
+class Filter:
+    """Which networks to list, and whether with their costs; a limit asks for the costs, too."""
+
+    family: str | None = None
+    max_params: float | None = None
+    max_macs: float | None = None
+    costs: bool = False
+
+    @property
+    def needs_costs(self) -> bool:
+        """Whether each network must be read and counted."""
+        return self.costs or self.max_params is not None or self.max_macs is not None
+
+    def keeps(self, record: Record) -> bool:
+        """Whether a network's record passes."""
+        limits = (("params", self.max_params), ("macs", self.max_macs))
+        return all(limit is None or record[key] <= limit for key, limit in limits)
+
+
+def catalogue(
+    registry: Registry, sections: Sequence[str], pattern: str | None = None, only: Filter = Filter()
+) -> dict[str, list[Record]]:
     """What is registered by section, sorted by family; with a pattern, what it matches by name or family.
 
-    `*`, `?` and `[...]` stand for letters; a pattern without them matches anywhere in a name. Raises
-    `BlockforgeError` where nothing matches.
+    `*`, `?` and `[...]` stand for letters; a pattern without them matches anywhere in a name. `only` filters networks.
+    Raises `BlockforgeError` where nothing matches.
     """
     makers: dict[str, Callable[[Registry], list[Record]]] = {
         "networks": _networks,
@@ -39,11 +66,23 @@ def catalogue(registry: Registry, sections: Sequence[str], pattern: str | None =
         "spaces": _spaces,
     }
     everything = {section: makers[section](registry) for section in sections}
-    if pattern is None:
-        return everything
+    if only.family is not None:
+        everything["networks"] = _of_family(everything["networks"], only.family)
     chosen = {
-        section: [record for record in records if _matches(record, pattern)] for section, records in everything.items()
+        section: [record for record in records if pattern is None or _matches(record, pattern)]
+        for section, records in everything.items()
     }
+    if only.needs_costs:
+        costed = [record | _costs(str(record["name"])) for record in chosen["networks"]]
+        chosen["networks"] = [record for record in costed if only.keeps(record)]
+        if costed and not chosen["networks"]:
+            least = min(costed, key=lambda record: int(record["params"]))
+            raise BlockforgeError(
+                f"list: none of {len(costed)} networks is within the limits; the smallest, {least['name']}, has "
+                f"{least['params']:,} parameters and {least['macs']:,} MACs; raise the limits"
+            )
+    if pattern is None:
+        return chosen
     if not any(chosen.values()):
         names = [record["name"] for records in everything.values() for record in records]
         *first, last = (section[:-1] for section in sections)
@@ -51,6 +90,29 @@ def catalogue(registry: Registry, sections: Sequence[str], pattern: str | None =
         hint = did_you_mean(pattern, names) or "; `blockforge list` without a pattern lists all"
         raise BlockforgeError(f"{pattern}: no {kinds} matches{hint}")
     return chosen
+
+
+def _of_family(networks: list[Record], family: str) -> list[Record]:
+    found = [record for record in networks if record["family"] == family]
+    if not found:
+        families = sorted({str(record["family"]) for record in networks})
+        raise BlockforgeError(
+            f"{family}: no family of this name{did_you_mean(family, families) or ';'} there are {', '.join(families)}"
+        )
+    return found
+
+
+def _costs(name: str) -> Record:
+    network = get_network(name)
+    found = cost(network)
+    return {"params": found.params, "macs": found.macs, "input": list(network.input)}
+
+
+def year_of(paper: str) -> int | None:
+    """The year that a paper's reference tells: `arXiv:1512.03385` is of 2015."""
+    arxiv = re.search(r"arXiv:(\d\d)\d\d\.", paper)
+    plain = re.search(r"\b(?:19|20)\d\d\b", paper)
+    return 2000 + int(arxiv[1]) if arxiv else int(plain[0]) if plain else None
 
 
 def _matches(record: Record, pattern: str) -> bool:
@@ -71,7 +133,8 @@ def _networks(registry: Registry) -> list[Record]:
             {
                 "name": name,
                 "family": Path(file.name).stem,
-                "paper": _inherited(name, "paper", merged),
+                "paper": (paper := _inherited(name, "paper", merged)),
+                "year": year_of(paper),
                 "about": _inherited(name, "about", merged),
                 "extends": entry.get("extends"),
                 "plugin": registry.origin("networks", name).name,
@@ -131,15 +194,27 @@ def catalogue_text(found: Mapping[str, list[Record]], width: int | None) -> str:
     for section, records in found.items():
         if not records:
             continue
-        keys = _KEYS[section]
-        columns = [Column(title, fold=title != "paper", breaks=title != "paper") for title in _TITLES[section]]
+        keys, titles = _KEYS[section], _TITLES[section]
+        if "params" in records[0]:  # costs in the place of the idea
+            keys, titles = (*keys[:-1], "input", "params", "macs"), (*titles[:-1], "input", "parameters", "MACs")
+        numbers = ("year", "parameters", "MACs")
+        columns = [
+            Column(title, right=title in numbers, fold=title != "paper", breaks=title not in ("paper", *numbers))
+            for title in titles
+        ]
         rows, before = [], None
         for record in records:
-            first, *rest = (str(record[key] or "") for key in keys)
+            first, *rest = (_cell(key, record[key]) for key in keys)
             rows.append(["" if first == before else first, *rest])
             before = first
         tables.append(text_table(columns, rows, width))
     return "\n\n".join(tables)
+
+
+def _cell(key: str, value: Any) -> str:
+    if key in ("params", "macs"):
+        return f"{value:,}"
+    return "x".join(map(str, value)) if key == "input" else str(value or "")
 
 
 def plugin_record(plugin: Plugin) -> Record:

@@ -65,16 +65,27 @@ def main(context: click.Context) -> None:
 @click.option("--networks", is_flag=True, help="Only networks.")
 @click.option("--blocks", is_flag=True, help="Only blocks.")
 @click.option("--spaces", is_flag=True, help="Only search spaces.")
+@click.option("--family", metavar="FAMILY", help="Only networks of this family: resnet, mobilenet, ...")
+@click.option("--costs", is_flag=True, help="Networks with their parameters, MACs and input.")
+@click.option("--max-params", type=float, metavar="N", help="Only networks of at most so many parameters: 5e6.")
+@click.option("--max-macs", type=float, metavar="N", help="Only networks of at most so many MACs: 3e8.")
 @json_option
-def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **sections: bool) -> None:
+def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
     """List networks, blocks and spaces.
 
-    With a PATTERN (resnet, 'vgg*_bn') those whose name or family it matches.
+    With a PATTERN (resnet, 'vgg*_bn') those whose name or family it matches. --family, --costs, --max-params and
+    --max-macs are of networks, and list them alone. MACs are those of convolutions and linear layers: what torch's
+    FlopCounterMode counts, divided by two.
     """
-    from blockforge.catalogue import SECTIONS, catalogue, catalogue_text
+    from blockforge.catalogue import SECTIONS, Filter, catalogue, catalogue_text
 
-    chosen = [section for section in SECTIONS if sections[section]] or SECTIONS
-    found = catalogue(_registry(plugin_files), chosen, pattern)
+    chosen = [section for section in SECTIONS if options.pop(section)]
+    only = Filter(**options)
+    if only != Filter():
+        if set(chosen) - {"networks"}:
+            raise click.UsageError("--family, --costs, --max-params and --max-macs are of networks alone")
+        chosen = ["networks"]
+    found = catalogue(_registry(plugin_files), chosen or SECTIONS, pattern, only)
     _print(found) if as_json else click.echo(catalogue_text(found, _width()))
 
 
@@ -148,6 +159,35 @@ def export(network: str, path: str, force: bool, plugin_files: tuple[str, ...], 
     except OSError as error:
         raise BlockforgeError(f"{path}: can't be written ({error.strerror}); name another file") from None
     click.echo(f"{path}: {made.name} in {len(source.splitlines())} lines", err=True)
+
+
+@command
+@click.argument("pattern", required=False)
+@click.option("--against", type=click.Choice(["torchvision", "timm", "layers"]), help="Only this reference.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown"]), default="text", help="How to set the table."
+)
+@json_option
+def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_files: tuple[str, ...]) -> None:
+    """Compare networks with torchvision, timm, or rows of layers.
+
+    State_dict keys in order, strict loading, parameters, MACs, and logits in eval mode at two input sizes; of layers,
+    each row that has parameters or pools, in order. PATTERN is a name or a glob ('resnet*'); without one all networks.
+    Ends with exit code 1 if anything differs.
+    """
+    from blockforge import verification
+
+    names = verification.chosen(_registry(plugin_files), pattern)
+    verdicts = []
+    for number, verdict in enumerate(verification.verify(names, against), 1):
+        verdicts.append(verdict)
+        click.echo(f"[{number}/{len(names)}] {verdict.name} {verdict.why}".rstrip(), err=True)
+    if as_json:
+        _print([verdict.record() for verdict in verdicts])
+    else:
+        click.echo(verification.verdicts_table(verdicts, _width(), markdown=style == "markdown"))
+    if any(verdict.same is False for verdict in verdicts):
+        sys.exit(1)
 
 
 @command

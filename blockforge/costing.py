@@ -33,13 +33,23 @@ MEMO_LIMIT = 200_000
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, MACs and activations (elements of all op outputs), at batch 1."""
+    """Parameters, MACs and activations (elements of all op outputs), at batch 1.
+
+    MACs, activations and peak memory are eval mode's; `training` counts in what runs in training only.
+    """
 
     params: int
     macs: int
     activations: int
+    _more: tuple[int, int] = field(default=(0, 0), repr=False)  # MACs and activations of training only
     _network: Network | None = field(default=None, repr=False, compare=False)
     _graph: Graph | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def training(self) -> Cost:
+        """The same with the MACs and activations of auxiliary heads, which run in training only."""
+        macs, activations = self._more
+        return Cost(self.params, self.macs + macs, self.activations + activations, (0, 0), self._network, self._graph)
 
     @cached_property
     def peak_memory(self) -> int:
@@ -53,14 +63,20 @@ class Cost:
 def cost(network: Network | Graph | str | os.PathLike[str]) -> Cost:
     """The cost of a network (or of a name, a path or a graph); raises `BlockforgeError` where shapes don't fit."""
     if isinstance(network, Graph):
-        return Cost(*_counted(network), _graph=network)
+        training = network.training_nodes()
+        extra = _counted([network.nodes[index] for index in training])
+        params, macs, activations = _counted(network)
+        return Cost(params, macs - extra[1], activations - extra[2], extra[1:], _graph=network)
     network = as_network(network)
     check_size(network)
     shapes: dict[str, Shape] = {wiring.INPUT: network.input}
     params = macs = activations = 0
+    more = (0, 0)
+    if network.settings.input_transform:
+        activations = prod(network.input)
     scratch = _Scratch()
     try:
-        for name in wiring.order(network.sources):
+        for name in network.order:
             stage = network.stages[name]
             inputs = tuple([shapes[source] for source in stage.sources])
             key = (stage.block.key, stage.depth, stage.shares_scope, inputs)
@@ -69,12 +85,15 @@ def cost(network: Network | Graph | str | os.PathLike[str]) -> Cost:
                 counts = _remember(_stages, key, _stage_counts(stage, inputs, scratch))
             shapes[name] = counts[0]
             params += counts[1]
+            if name in network.training_stages:
+                more = (more[0] + counts[2], more[1] + counts[3])
+                continue
             macs += counts[2]
             activations += counts[3]
     except BlockforgeError:
         assemble(network)  # raises the same with the op's full path and the smallest input that works
         raise
-    return Cost(params, macs, activations, network)
+    return Cost(params, macs, activations, more, network)
 
 
 def _stage_counts(stage: Stage, inputs: tuple[Shape, ...], scratch: _Scratch) -> _Counts:

@@ -21,7 +21,8 @@ Render = Callable[[Sequence[Column], Sequence[Sequence[str]]], str]
 class Row:
     """A layer, a block or a stage: shapes are `(C, H, W)` or `(C,)`, counts are for batch 1.
 
-    `depth` is how often a stage's block repeats; `kernel`, `stride` and `formula` are a layer's.
+    `depth` is how often a stage's block repeats; `kernel`, `stride` and `formula` are a layer's. `training` says that
+    it runs in training only, as auxiliary heads do.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Row:
     stride: Pair | None = None
     formula: str = ""
     depth: int | None = None
+    training: bool = False
 
     def record(self) -> dict[str, Any]:
         """The row as JSON has it: every key in every row, numbers and shapes as they are."""
@@ -52,12 +54,13 @@ class Row:
             "formula": self.formula,
             "macs": self.macs,
             "activations": self.activations,
+            "training": self.training,
         }
 
 
 def layer_rows(graph: Graph) -> list[Row]:
     """A row for each op, inputs and flattens included."""
-    stages = _stages(graph)
+    stages, training = _stages(graph), graph.training_nodes()
     rows = []
     for node in graph:
         shapes = node.input_shapes
@@ -76,6 +79,7 @@ def layer_rows(graph: Graph) -> list[Row]:
                 pair(kernel) if kernel is not None else None,
                 pair(stride) if stride is not None else None,
                 node.op.params_formula(*shapes) if node.params else "",
+                training=node.index in training,
             )
         )
     return rows
@@ -151,6 +155,7 @@ def _summed(graph: Graph, name: str, stage: str, expansions: list[Expansion]) ->
         sum(node.macs for node in nodes),
         activations_of(nodes),
         depth=len(expansions),
+        training=first.start in graph.training_nodes(),
     )
 
 
@@ -180,7 +185,8 @@ def cells_of(row: Row, by: str, *, formula: bool = False) -> list[str]:
         "block": shapes,
         "stage": ["" if row.depth is None else str(row.depth), *shapes],
     }[by]
-    return [row.name, row.type, *middle, params, f"{row.macs:,}"]
+    kind = f"{row.type} (in training)" if row.training else row.type
+    return [row.name, kind, *middle, params, f"{row.macs:,}"]
 
 
 def show_shapes(shapes: tuple[Shape, ...]) -> str:

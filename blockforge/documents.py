@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from blockforge.errors import BlockforgeError, InvalidNetwork, did_you_mean, unknown
 from blockforge.files import Document, read_yaml
-from blockforge.paths import SETTINGS, Keys, Plain, edit, is_hole, show, with_block
+from blockforge.flat import Flat
+from blockforge.paths import SETTINGS, Keys, Plain, edit, is_hole, with_block
+from blockforge.scaling import scale_stages
 
 if TYPE_CHECKING:
-    from importlib.abc import Traversable
-
     from blockforge.registry import Registry
 
-NETWORK_KEYS = (*SETTINGS, "extends", "stages", "set")
+NETWORK_KEYS = (*SETTINGS, "extends", "stages", "scale", "set")
 SPACE_KEYS = ("base", "vary", "objectives", "limits", "data", "train")
 
 
@@ -28,31 +28,6 @@ class Entry:
     raw: Any
     where: Callable[[Keys], str]
     siblings: Mapping[str, Entry] = field(default_factory=dict)
-
-
-@dataclass
-class Flat:
-    """A document with all that it extends merged in, and where each part of it was said."""
-
-    value: Plain = field(default_factory=dict)
-    marks: dict[Keys, str] = field(default_factory=dict)
-    mistakes: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    muted: set[Keys] = field(default_factory=set)
-    """Places whose mistake is known already: nothing more is noted there."""
-
-    def where(self, keys: Keys) -> str:
-        """Where a value was said, or the nearest thing around it."""
-        for end in range(len(keys), -1, -1):
-            if keys[:end] in self.marks:
-                return self.marks[keys[:end]]
-        return ""
-
-    def mistake(self, keys: Keys, message: str) -> None:
-        """Note a mistake at a place of the flat document."""
-        if any(keys[: len(place)] == place for place in self.muted):
-            return
-        self.mistakes.append(": ".join(part for part in (self.where(keys), show(keys), message) if part))
 
 
 def entries(document: Document) -> dict[str, Entry]:
@@ -76,20 +51,22 @@ def entries(document: Document) -> dict[str, Entry]:
     return found
 
 
-def find(reference: str, file: Callable[[str], Traversable | Path]) -> Entry:
-    """What `FILE`, `FILE#NAME` or a registered name means; `file` finds the file of a name."""
+def find(reference: str, registry: Registry, kind: str = "networks") -> Entry:
+    """What `FILE`, `FILE#NAME` or a registered name of a kind means; raises `BlockforgeError`."""
     path, _, name = reference.partition("#")
     if name or path.endswith((".yaml", ".yml")):
-        known = entries(read_yaml(path))
-        if not name and len(known) == 1:
-            return next(iter(known.values()))
+        own = entries(read_yaml(path))
+        if not name and len(own) == 1:
+            return next(iter(own.values()))
         if not name:
-            raise BlockforgeError(f"{path}: holds {len(known)} networks; name one, as in {path}#{next(iter(known))}")
-        if name not in known:
-            raise unknown(f"network in {path}", name, known, f"it has {', '.join(known)}")
-        return known[name]
-    found = file(reference)
-    known = entries(read_yaml(found, name=found.name))
+            raise BlockforgeError(f"{path}: holds {len(own)} networks; name one, as in {path}#{next(iter(own))}")
+        if name not in own:
+            raise unknown(f"network in {path}", name, own, f"it has {', '.join(own)}")
+        return own[name]
+    found = registry.file(kind, reference)
+    if str(found) not in registry.read:  # a registered file doesn't change: a family is read once, not once each
+        registry.read[str(found)] = entries(read_yaml(found, name=found.name))
+    known: Mapping[str, Entry] = registry.read[str(found)]
     if reference not in known and len(known) != 1:
         raise BlockforgeError(f"{found.name}: has no {reference!r}; it has {', '.join(known)}")
     return known.get(reference) or next(iter(known.values()))  # one alone goes by its file's name
@@ -110,7 +87,7 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
         parent = _parent(entry, str(raw[parent_key]), parent_key, registry, chain, flat)
         flat.value = parent
     for key, value in raw.items():
-        flat.marks[(key,)] = entry.where((key,))
+        _mark(flat, entry, (key,), value if key in SETTINGS else None)
         if key not in allowed:
             hint = did_you_mean(key, allowed) or f"; there are {', '.join(allowed)}"
             if key in SPACE_KEYS:
@@ -122,6 +99,8 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
         raise InvalidNetwork(flat.mistakes)  # there is nothing to merge into
     if "stages" in raw:
         _merge_stages(entry, raw["stages"], flat, registry)
+    if "scale" in raw:
+        scale_stages(raw["scale"], flat, registry.block)
     for key in ("set", "vary") if space else ("set",):
         edits = raw.get(key, {})
         if not isinstance(edits, dict):
@@ -144,7 +123,7 @@ def _parent(entry: Entry, name: str, key: str, registry: Registry, chain: tuple[
     try:
         other = entry.siblings.get(name)
         if other is None or (other is entry and name in registry.networks):  # a file's own resnet18, of the known one
-            other = find(name, registry.network_file)
+            other = find(name, registry)
         parent = flatten(other, registry, chain=(*chain, mark))
     except InvalidNetwork as error:
         flat.mistakes.extend(error.mistakes)

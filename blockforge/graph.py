@@ -114,6 +114,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.expansions: list[Expansion] = []
         self.outputs: dict[str, Value] = {}
+        self.training: frozenset[str] = frozenset()  # the names of outputs that exist in training only
         self.stages: list[str] = []  # in file order, which is the order of registration
         self._names: set[str] = set()
         self._scopes: set[str] = set()
@@ -186,6 +187,27 @@ class Graph:
         if len(shapes) == 1:
             return Value(self, node, 0, shapes[0])
         return tuple(Value(self, node, port, shape) for port, shape in enumerate(shapes))
+
+    def sole(self, name: str, op: Op, *inputs: Value) -> Value:
+        """Add an op of one output that belongs to no block."""
+        value = self.add(name, op, inputs, None)
+        if not isinstance(value, Value):
+            raise OpError(f"{name}: {op.kind} has several outputs; use one of a single output")
+        return value
+
+    def training_nodes(self) -> frozenset[int]:
+        """The indices of the nodes that run in training only: nothing that leaves in eval mode needs them."""
+        if not self.training:
+            return frozenset()
+        needed: dict[bool, set[int]] = {True: set(), False: set()}
+        for only, found in needed.items():
+            waiting = [value.node for name, value in self.outputs.items() if (name in self.training) is only]
+            while waiting:
+                node = waiting.pop()
+                if node.index not in found:
+                    found.add(node.index)
+                    waiting += [value.node for value in node.inputs]
+        return frozenset(needed[True] - needed[False])
 
     def _check_name(self, name: str) -> None:
         if name in self._names:
@@ -271,11 +293,14 @@ class Graph:
                 origin[node.index, port] = (node.index, port)
             for position, (maker, port) in enumerate(operands):
                 edges.setdefault(maker, []).append((node.index, position, port))
-        results = [origin[value.node.index, value.port] for value in self.outputs.values()]
+        results = [
+            (*origin[value.node.index, value.port], b"train" if name in self.training else b"out")
+            for name, value in self.outputs.items()
+        ]
         backward: dict[int, bytes] = {}
         for index in sorted(forward, reverse=True):
             reads = [backward[reader] + b"%d.%d" % (operand, port) for reader, operand, port in edges.get(index, ())]
-            reads += [b"out%d.%d" % (i, port) for i, (maker, port) in enumerate(results) if maker == index]
+            reads += [b"%s%d.%d" % (kind, i, port) for i, (maker, port, kind) in enumerate(results) if maker == index]
             backward[index] = _digest(forward[index], *sorted(reads))
         return _digest(b"network", *sorted(backward.values())).hex()
 

@@ -14,9 +14,10 @@ from blockforge.documents import Entry, Flat, entries, find, flatten
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.files import dump_yaml, parse_yaml
 from blockforge.ops import Shape
+from blockforge.outputs import Output
 from blockforge.paths import Plain, edit, listed
 from blockforge.registry import Registry, get_registry
-from blockforge.settings import Settings, read_settings
+from blockforge.settings import Preprocess, Settings, read_settings
 from blockforge.stages import Stage, make_stage, read_sources
 
 
@@ -59,6 +60,31 @@ class Network:
     def sources(self) -> wiring.Sources:
         """Each stage with the stages that feed it, in file order."""
         return tuple((stage.name, stage.sources) for stage in self.stages.values())
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """What is done to an image before the network; None if nothing is said for so many channels."""
+        found = self.settings.preprocess
+        return found if found and len(found.mean) == self.input[0] else None
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What leaves the network, in the order in which it is returned."""
+        return self.settings.outputs
+
+    @cached_property
+    def training_stages(self) -> frozenset[str]:
+        """The stages that run in training only, since no output of eval mode needs them."""
+        training, always = (
+            frozenset(output.stage for output in self.outputs if (output.when == "training") is only)
+            for only in (True, False)
+        )
+        return wiring.only_for(self.sources, training, always)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The stages' names in the order in which they run."""
+        return wiring.order(self.sources, self.training_stages)
 
     @cached_property
     def hash(self) -> str:
@@ -120,7 +146,8 @@ class Network:
         if problems.mistakes:
             raise InvalidNetwork(problems.mistakes)
         network = Network(self.settings, stages, document, flat, self.registry, tuple(problems.notes))
-        vars(network)["sources"] = self.sources  # the wiring is the same; cached_property keeps it there
+        # The wiring is the same; cached_property keeps these there.
+        vars(network).update(sources=self.sources, training_stages=self.training_stages)
         return network
 
     # -- YAML
@@ -148,7 +175,7 @@ class Network:
         """A network from YAML text, or from a file (`FILE` or `FILE#NAME`); raises `BlockforgeError`."""
         registry = get_registry()
         if isinstance(source, Path) or "\n" not in source.strip():
-            return from_entry(find(str(source), registry.network_file), registry)
+            return from_entry(find(str(source), registry), registry)
         known = list(entries(parse_yaml(source, "text")).values())
         if len(known) != 1:
             raise BlockforgeError(f"text: holds {len(known)} networks; give one")
@@ -160,10 +187,10 @@ def get_network(name_or_path: str | os.PathLike[str]) -> Network:
     registry = get_registry()
     name = os.fspath(name_or_path)
     if name not in registry.networks:
-        return from_entry(find(name, registry.network_file), registry)
+        return from_entry(find(name, registry), registry)
     network = registry.made.get(name)  # a registered file doesn't change, and a network can't be changed
     if not isinstance(network, Network):
-        network = registry.made[name] = from_entry(find(name, registry.network_file), registry)
+        network = registry.made[name] = from_entry(find(name, registry), registry)
     return network
 
 
@@ -206,7 +233,8 @@ def make(flat: Flat, document: Plain, registry: Registry, name: str = "") -> Net
         )
         for stage_name, raw in raw_stages.items()
     }
-    for stage_name, message in wiring.mistakes(sources):
+    leaving = {output.stage for output in settings.outputs} if settings and not flat.mistakes else set(raw_stages)
+    for stage_name, message in wiring.mistakes(sources, leaving):
         flat.mistake(("stages", stage_name, "from"), message)
     if flat.mistakes or settings is None:
         raise InvalidNetwork(flat.mistakes)

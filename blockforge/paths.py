@@ -19,7 +19,10 @@ Keys = tuple[str | int, ...]
 Plain = dict[str, Any]
 Resolve = Callable[[str], type[Block]]
 
-SETTINGS = ("name", "about", "paper", "input", "classes", "norm", "drop_path", "init")
+SETTINGS = (
+    "name", "about", "paper", "input", "input_transform", "preprocess", "classes", "norm", "drop_path", "init",
+    "outputs",
+)  # fmt: skip
 """The keys of a network beside its stages, in the order in which files have them."""
 
 HOLES = frozenset({"choice", "range", "any"})
@@ -135,7 +138,7 @@ def _put(place: Plain, keys: Keys, value: Any, path: str, resolve: Resolve) -> l
     inner = place.get(str(first))
     if isinstance(inner, str):  # a nested block by its bare name
         inner = {"block": inner}
-    if inner is None and first in ("norm", "init"):
+    if inner is None and first in ("norm", "init", "preprocess"):
         inner = {}
     if not isinstance(inner, dict):
         shown = "null" if inner is None else repr(inner)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import pkgutil
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +17,8 @@ import pluggy
 
 from blockforge import hookspecs
 from blockforge.block import Block
-from blockforge.errors import BlockforgeError, PluginError, did_you_mean, unknown
-from blockforge.files import top_level_names
+from blockforge.errors import PluginError, unknown
+from blockforge.plugin_loading import KINDS, Plugin, collect, import_file, reason
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -31,28 +28,6 @@ if TYPE_CHECKING:
 
 GROUP = "blockforge"
 DISABLE = "BLOCKFORGE_DISABLE_PLUGINS"
-KINDS = ("blocks", "networks", "spaces", "objectives", "datasets")
-
-
-@dataclass
-class Plugin:
-    """Where a plugin came from and what it registered; `error` says why it failed, if it did."""
-
-    name: str
-    origin: str  # "built-in", "package" or "file"
-    distribution: str
-    version: str
-    location: str = ""
-    error: str = ""
-    hooks: tuple[str, ...] = ()
-    registered: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
-
-    @property
-    def label(self) -> str:
-        """The plugin as messages name it."""
-        return {"built-in": f"blockforge's own plugin {self.name}", "file": f"plugin file {self.location}"}.get(
-            self.origin, f"package {self.distribution} {self.version}"
-        )
 
 
 class Registry:
@@ -62,6 +37,7 @@ class Registry:
         self.plugin_files = tuple(dict.fromkeys(str(path) for path in plugin_files))
         self.plugins: list[Plugin] = []
         self.made: dict[str, object] = {}  # networks that were read, by name
+        self.read: dict[str, Any] = {}  # what their files say, by path
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._names: dict[str, dict[str, tuple[Any, Plugin]]] = {kind: {} for kind in KINDS}
@@ -104,7 +80,7 @@ class Registry:
 
     def _load_file(self, path: str) -> None:
         plugin = Plugin(Path(path).stem, "file", "", "", path)
-        self._register(plugin, lambda: _import_file(Path(path)))
+        self._register(plugin, lambda: import_file(Path(path)))
         if plugin.error:
             raise PluginError(f"{path}: {plugin.error}")
 
@@ -119,14 +95,14 @@ class Registry:
                 for implementation in caller.get_hookimpls():
                     if implementation.plugin_name == unique:
                         plugin.hooks += (caller.name,)
-                        _collect(plugin, kind, implementation.function())
+                        collect(plugin, kind, implementation.function())
             if not plugin.hooks:
                 raise PluginError(  # noqa: TRY301 (one place says what became of a plugin)
                     "it implements no hook; write @hookimpl above `def register_blocks()`"
                 )
             self._claim(plugin)
         except (Exception, SystemExit) as error:  # a plugin may raise anything, and must not take the others with it
-            plugin.error = _reason(error)
+            plugin.error = reason(error)
             plugin.registered = {kind: {} for kind in KINDS}
             if self._manager.has_plugin(unique):
                 self._manager.unregister(name=unique)
@@ -172,14 +148,9 @@ class Registry:
         cls: type[Block] = self._get("blocks", name, "`blockforge list --blocks` lists all")
         return cls
 
-    def network_file(self, name: str) -> Traversable | Path:
-        """The YAML file that holds the network of this name; raises `UnknownName`."""
-        file: Traversable | Path = self._get("networks", name, "`blockforge list --networks` lists all")
-        return file
-
-    def space_file(self, name: str) -> Traversable | Path:
-        """The YAML file of the space of this name; raises `UnknownName`."""
-        file: Traversable | Path = self._get("spaces", name, "`blockforge list --spaces` lists all")
+    def file(self, kind: str, name: str) -> Traversable | Path:
+        """The YAML file that holds the network or the space of this name; raises `UnknownName`."""
+        file: Traversable | Path = self._get(kind, name, f"`blockforge list --{kind}` lists all")
         return file
 
     def objective(self, name: str) -> Objective:
@@ -225,65 +196,6 @@ class Registry:
     def origin(self, kind: str, name: str) -> Plugin:
         """The plugin that registered a thing; `kind` is `blocks`, `networks`, ..."""
         return self._names[kind][name][1]
-
-
-def _collect(plugin: Plugin, kind: str, things: Any) -> None:
-    if not isinstance(things, list | tuple):
-        raise PluginError(f"register_{kind} returned {type(things).__name__}; return a list")
-    for thing in things:
-        for name in _names_of(kind, thing):
-            if name in plugin.registered[kind]:
-                raise PluginError(f"register_{kind} gives the name {name!r} twice; choose another name")
-            plugin.registered[kind][name] = thing
-
-
-def _names_of(kind: str, thing: Any) -> list[str]:
-    if kind == "blocks":
-        if not (isinstance(thing, type) and issubclass(thing, Block)):
-            raise PluginError(f"register_blocks returned {thing!r}, which is no block; return subclasses of Block")
-        return [thing.name]
-    if kind in ("networks", "spaces"):
-        if not hasattr(thing, "read_text"):
-            raise PluginError(f"register_{kind} returned {thing!r}; return paths of YAML files")
-        names = top_level_names(thing.read_text(encoding="utf-8")) if kind == "networks" else []
-        # A file may be one network, named by the file, or many.
-        return [Path(thing.name).stem] if kind == "spaces" or {"stages", "extends"} & set(names) else names
-    name = getattr(thing, "name", None)
-    if not isinstance(name, str):
-        raise PluginError(f"register_{kind} returned {thing!r}, which has no name; return {kind}")
-    return [name]
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise PluginError("no such file; give the path of a Python file")
-    name = f"blockforge_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError("is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
-    return module
-
-
-def _reason(error: Exception | SystemExit) -> str:
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: {error.msg}; mend the file's syntax"
-    if isinstance(error, BlockforgeError):
-        return str(error)
-    if isinstance(error, pluggy.PluginValidationError):
-        known = [f"register_{kind}" for kind in KINDS]
-        wrong = re.match(r"unknown hook '(\w+)'", str(error))
-        if not wrong:  # arguments that the hook doesn't have
-            hook = re.search(r"for hook '(\w+)'", str(error))
-            return f"{hook[1] if hook else 'a hook'} declares arguments; a hook takes none"
-        return f"no hook {wrong[1]!r}{did_you_mean(wrong[1], known) or ';'} the hooks are {', '.join(known)}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _version(distribution: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from blockforge.block import refusal
 from blockforge.documents import Flat, is_hole
 from blockforge.explain import explain
+from blockforge.outputs import Output, read_outputs
 from blockforge.paths import SETTINGS, Plain, tupled
 
 HOLE = "{value} is a choice for a search to make; give a value, or use the file with `blockforge search`"
@@ -15,9 +18,36 @@ HOLE = "{value} is a choice for a search to make; give a value, or use the file 
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 _Size = Annotated[int, Field(ge=1, le=2**20)]
-_Scheme = Literal[
-    "default", "zeros", "kaiming_normal_fan_out", "kaiming_normal_fan_in", "normal_0.01", "trunc_normal_0.01"
-]
+SCHEMES = (
+    "default",
+    "zeros",
+    "ones",
+    "kaiming_normal_fan_out",
+    "kaiming_normal_fan_in",
+    "kaiming_normal_fan_out_grouped",
+    "xavier_uniform",
+    "uniform_fan_out",
+)
+"""How a tensor may be drawn, beside `normal_STD` and `trunc_normal_STD` with a standard deviation.
+
+`kaiming_normal_fan_out_grouped` divides the fan out by the groups; `uniform_fan_out` is within 1 / sqrt(fan out).
+"""
+_WITH_STD = re.compile(r"(trunc_)?normal_(\d+(\.\d+)?|\.\d+)")
+
+
+def _scheme(value: str) -> str:
+    if value not in SCHEMES and not _WITH_STD.fullmatch(value):
+        raise refusal(
+            f"must be {', '.join(SCHEMES)}, normal_STD or trunc_normal_STD (normal_0.01, say), but is {value!r}"
+        )
+    return value
+
+
+_Scheme = Annotated[str, AfterValidator(_scheme)]
+
+
+def _pairs(value: Any) -> Any:
+    return tuple(value.items()) if isinstance(value, dict) else value
 
 
 class Norm(BaseModel):
@@ -29,13 +59,37 @@ class Norm(BaseModel):
 
 
 class Init(BaseModel):
-    """How weights are drawn: a scheme for each kind of tensor; `default` is what torch does."""
+    """How weights are drawn: a scheme for each kind of tensor; `default` is what torch does.
+
+    `keys` are exceptions by globs of state_dict keys, `layer*.bn3.weight` say; the last one that matches counts.
+    """
 
     model_config = _STRICT
     conv: _Scheme = "default"
     conv_bias: _Scheme = "default"
     linear: _Scheme = "default"
     linear_bias: _Scheme = "default"
+    keys: Annotated[tuple[tuple[str, _Scheme], ...], BeforeValidator(_pairs)] = ()
+
+
+class Preprocess(BaseModel):
+    """What is done to an image before the network: resize its shorter side, crop the centre, normalise.
+
+    `resize` and `crop` are pixels, None to leave it out; `mean` and `std` are of each channel, for values from 0 to 1.
+    """
+
+    model_config = _STRICT
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    resize: _Size | None = None
+    crop: _Size | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Preprocess:
+        if len(self.mean) != len(self.std):
+            raise refusal(f"mean has {len(self.mean)} entries, but std {len(self.std)}; give one for each channel")
+        return self
 
 
 class Settings(BaseModel):
@@ -46,16 +100,20 @@ class Settings(BaseModel):
     about: str = ""
     paper: str = ""
     input: tuple[_Size, ...]  # of 1 or 3 entries
+    input_transform: bool = False  # from ImageNet's statistics to a mean and a deviation of 0.5, in the network
+    preprocess: Preprocess | None = None
     classes: _Size = 1000
     norm: Norm = Norm()
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     init: Init = Init()
+    outputs: tuple[Output, ...] = ()
 
 
 def read_settings(value: Plain, flat: Flat) -> Settings | None:
     """Validate a flat document's settings, or note their mistakes in `flat` and return None."""
-    given = {key: tupled(value[key]) for key in SETTINGS if key in value}
-    holes = [key for key in given if is_hole(value[key])]
+    given = {key: tupled(value[key]) for key in SETTINGS if key in value and key != "outputs"}
+    given["outputs"] = read_outputs(value, flat)
+    holes = [key for key in given if is_hole(value.get(key))]
     for key in holes:
         flat.mistake((key,), HOLE.format(value=value[key]))
         del given[key]
@@ -66,6 +124,10 @@ def read_settings(value: Plain, flat: Flat) -> Settings | None:
     if isinstance(given["input"], tuple) and len(given["input"]) not in (1, 3):
         flat.mistake(("input",), f"must be [channels, height, width], or [features], but is {value['input']}")
         given["input"] = (1,)
+    if given.get("input_transform") is True and given["input"][:1] != (3,):
+        flat.mistake(
+            ("input_transform",), f"needs an input of 3 channels, but it has {given['input'][0]}; set it to false"
+        )
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

@@ -110,6 +110,9 @@ def network_sheet(network: Network, own_input: Shape, view: View) -> Sheet:
         "paper": network.paper,
         "input": list(network.input),
         "classes": network.classes,
+        "outputs": [output.model_dump() for output in network.outputs],
+        "input_transform": network.settings.input_transform,
+        "preprocess": network.preprocess.model_dump() if network.preprocess else None,
         "hash": graph.hash() if view.style == "json" else "",
     }
     notes = (*network.notes, *_derived(network, graph, own_input))

@@ -75,6 +75,8 @@ def make_stage(
             (*place, "depth"),
             f"must be a whole number from 1 to {MAX_DEPTH:,}, but is {_number(depth)}{hole_hint(depth)}",
         )
+    if raw.get("scale", True) not in (True, False):
+        flat.mistake((*place, "scale"), f"must be true or false, but is {raw['scale']!r}")
     if scope is not None and not isinstance(scope, str):
         flat.mistake((*place, "scope"), f"must be text, such as features.{{n}}, but is {scope!r}")
     if not isinstance(kind, str):

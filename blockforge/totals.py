@@ -21,12 +21,14 @@ def totals_record(total: Cost) -> dict[str, int]:
         "macs": total.macs,
         "activations": total.activations,
         "peak_memory": total.peak_memory,
+        "training_macs": total.training.macs,
     }
 
 
 def totals_lines(graph: Graph, rows: Sequence[Row] = (), stage: str | None = None) -> list[list[str]]:
     """Name, number and what is counted, for each total; first those of the rows, if a stage was asked for."""
     total = cost(graph)
+    heads = total.training
     lines = []
     if stage is not None:
         lines = [
@@ -37,6 +39,7 @@ def totals_lines(graph: Graph, rows: Sequence[Row] = (), stage: str | None = Non
         *lines,
         ["trainable parameters", f"{total.params:,}", ""],
         ["MACs", f"{total.macs:,}", MACS_NOTE],
+        *([["MACs in training", f"{heads.macs:,}", "with the auxiliary heads"]] if heads != total else []),
         ["activations", f"{total.activations:,}", "elements of all layers' outputs"],
         ["peak memory", megabytes(total.peak_memory), "tensors alive at once in eval mode, float32, batch 1"],
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 
 from blockforge.errors import did_you_mean
@@ -13,8 +13,8 @@ Sources = tuple[tuple[str, tuple[str, ...]], ...]
 """Each stage with the stages that feed it, in file order."""
 
 
-def mistakes(sources: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
-    """Each mistake of a wiring as (stage, message)."""
+def mistakes(sources: Mapping[str, tuple[str, ...]], outputs: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each mistake of a wiring as (stage, message); `outputs` are the stages whose outputs leave the network."""
     known = [INPUT, *sources]
     sound = True
     for name, feeding in sources.items():
@@ -35,14 +35,11 @@ def mistakes(sources: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]
         yield (cycle[0], f"the stages {' -> '.join([*cycle, cycle[0]])} feed each other in a cycle; change a `from`")
         return
     read = {other for feeding in sources.values() for other in feeding}
-    *others, last = sources
-    for name in others:
-        if name not in read:
-            yield (
-                name,
-                f"no stage reads it, and it isn't the last one ({last}, which is the output); "
-                "read it with `from`, or remove it",
-            )
+    last = list(sources)[-1]
+    for name in sources:
+        if name not in read and name not in outputs:
+            why = f"it isn't the last one ({last}, which is the output)" if last in outputs else "it is no output"
+            yield (name, f"no stage reads it, and {why}; read it with `from`, or remove it")
 
 
 def _cycle(sources: Sources) -> list[str]:
@@ -75,12 +72,39 @@ def stage_graph(sources: Sources):  # type: ignore[no-untyped-def]  # networkx i
 
 
 @lru_cache(maxsize=512)
-def order(sources: Sources) -> tuple[str, ...]:
-    """The stages in the order in which they run: topological, by file order among equals."""
+def order(sources: Sources, training: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The stages in the order in which they run: topological, by file order among equals.
+
+    Those that run in `training` only come right behind what feeds them, wherever they stand: what they read need
+    not live on for them.
+    """
     if is_chain(sources):
         return tuple(name for name, _ in sources)
     import networkx as nx
 
-    position = {name: index for index, (name, _) in enumerate(sources)}
-    position[INPUT] = -1
+    position: dict[str, tuple[int, ...]] = {name: (index,) for index, (name, _) in enumerate(sources)}
+    position[INPUT] = (-1,)
+    for name, feeding in sources:
+        if name in training:
+            position[name] = (*max((position[other] for other in feeding), default=(-1,)), *position[name])
     return tuple(nx.lexicographical_topological_sort(stage_graph(sources), key=position.__getitem__))[1:]
+
+
+@lru_cache(maxsize=512)
+def only_for(sources: Sources, some: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+    """The stages that feed `some` of the outputs but none of the `others`."""
+    if not some:
+        return frozenset()
+    feeding = dict(sources)
+
+    def behind(names: frozenset[str]) -> set[str]:
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found and name != INPUT:
+                found.add(name)
+                waiting += feeding[name]
+        return found
+
+    return frozenset(behind(some) - behind(others))

@@ -1,13 +1,16 @@
-"""Channel shuffle: half of the channels pass untouched, then all are dealt out anew, so that cheap branches mix.
+"""Channel shuffle: the channels are dealt out anew, so that cheap branches or groups of channels mix.
 
-Paper: Ma et al. 2018, arXiv:1807.11164 (ShuffleNetV2).
+Papers: Zhang et al. 2017, arXiv:1707.01083 (ShuffleNetV1); Ma et al. 2018, arXiv:1807.11164 (ShuffleNetV2).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from blockforge import Block, Channels, Kernel, Scope, Stride, Value, hookimpl
+from pydantic import Field
+
+from blockforge import Block, Channels, Groups, Kernel, Scope, Search, Stride, Value, hookimpl
+from blockforge.errors import OpError
 
 
 class ShuffleUnit(Block):
@@ -39,7 +42,42 @@ def depthwise(g: Scope, name: str, x: Value, unit: ShuffleUnit) -> Value:
     return g.conv(name, x, channels, unit.kernel, stride=unit.stride, groups=channels)
 
 
+class GroupedShuffleUnit(Block):
+    """1x1 convolutions in groups, a shuffle between; the input is added, or pooled and joined at stride 2."""
+
+    paper: ClassVar[str] = "arXiv:1707.01083"
+    width: Channels = 240  # output channels
+    stride: Stride = 1
+    kernel: Kernel = 3  # of the depthwise convolution
+    groups: Annotated[Groups, Search(2, 3, 4, 8)] = 3  # of both 1x1 convolutions
+    entry_groups: Groups | None = None  # of the first 1x1 convolution where the shape changes; None: groups
+    ratio: Annotated[int, Field(ge=1), Search(2, 4, 8)] = 4  # output channels / channels of the depthwise convolution
+    bias: bool = False  # of both 1x1 convolutions
+
+    def expand(self, g: Scope, x: Value) -> Value:
+        """Reduce, shuffle, filter, widen, then add or join the input."""
+        channels = x.shape[0]
+        keeps = self.stride == 1 and channels == self.width
+        if not keeps and channels >= self.width:
+            raise OpError(
+                f"width must be more than the {channels:,} channels of the input where the shape changes, since they"
+                f" are a part of it, but is {self.width:,}; make it larger"
+            )
+        mid = max(1, self.width // self.ratio)
+        groups = self.groups if keeps or self.entry_groups is None else self.entry_groups
+        y = g.relu("relu1", g.norm("bn1", g.conv("conv1", x, mid, groups=groups, bias=self.bias)))  # mid, h, w
+        if self.groups > 1:
+            y = g.channel_shuffle("shuffle", y, self.groups)
+        y = g.norm("bn2", g.conv("conv2", y, mid, self.kernel, stride=self.stride, groups=mid))  # mid, h/s, w/s
+        rest = self.width if keeps else self.width - channels
+        y = g.norm("bn3", g.conv("conv3", y, rest, groups=self.groups, bias=self.bias))  # rest, h/s, w/s
+        if keeps:
+            return g.relu("relu3", g.add("add", y, x))  # width, h, w
+        x = g.avg_pool("avgpool", x, 3, self.stride, 1)  # c, h/s, w/s
+        return g.relu("relu3", g.concat("concat", x, y))  # width, h/s, w/s
+
+
 @hookimpl
 def register_blocks() -> list[type[Block]]:
-    """The block of this file."""
-    return [ShuffleUnit]
+    """The blocks of this file."""
+    return [ShuffleUnit, GroupedShuffleUnit]

@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from blockforge import Activation, Block, Channels, Groups, Kernel, Probability, Scope, Stride, Value, hookimpl
+from blockforge import Activation, Block, Channels, Groups, Kernel, Probability, Scope, Stride, Value, hookimpl, ops
+from blockforge.block import ScaledWidth
 
 Padding = Annotated[int, Field(ge=0)]
 
@@ -19,14 +20,14 @@ class Conv(Block):
 
     paper: ClassVar[str] = "arXiv:1502.03167"
     width: Channels = 64  # output channels
-    kernel: Kernel = 3
-    stride: Stride = 1
+    kernel: Kernel = 3  # the window's side
+    stride: Stride = 1  # of the window
     padding: Padding | Literal["same"] | None = None  # None: half the kernel, which keeps the size at stride 1
-    dilation: Annotated[int, Field(ge=1)] = 1
-    groups: Groups = 1
-    bias: bool = False
-    norm: bool = True
-    activation: Activation | None = "relu"
+    dilation: Annotated[int, Field(ge=1)] = 1  # the step between the window's own elements
+    groups: Groups = 1  # of channels that don't see each other
+    bias: bool = False  # of the convolution
+    norm: bool = True  # whether batch normalisation follows
+    activation: Activation | None = "relu"  # None: linear
     names: tuple[str, str, str] = ("#", "#", "#")  # of convolution, norm and activation
 
     def expand(self, g: Scope, x: Value) -> Value:
@@ -53,7 +54,7 @@ class NormActivation(Block):
 
     paper: ClassVar[str] = "arXiv:1603.05027"
     repeatable: ClassVar[bool] = False
-    activation: Activation = "relu"
+    activation: Activation = "relu"  # after the norm
     names: tuple[str, str] = ("#", "#")  # of norm and activation
 
     def expand(self, g: Scope, x: Value) -> Value:
@@ -67,12 +68,12 @@ class Pool(Block):
 
     paper: ClassVar[str] = "LeCun et al. 1998"
     repeatable: ClassVar[bool] = False
-    kind: Literal["max", "avg", "adaptive_avg"] = "max"
-    kernel: Annotated[int, Field(ge=1)] = 2  # for adaptive_avg: the grid's side
+    kind: Literal["max", "avg", "adaptive_avg"] = "max"  # adaptive_avg: over a grid, whatever the input's size
+    kernel: Annotated[int, Field(ge=1)] = 2  # the window's side; for adaptive_avg: the grid's
     stride: Annotated[int, Field(ge=1)] | None = None  # None: the kernel
-    padding: Padding = 0
-    ceil_mode: bool = False
-    count_include_pad: bool = True
+    padding: Padding = 0  # rows and columns added at each edge
+    ceil_mode: bool = False  # whether a window may reach over the far edges
+    count_include_pad: bool = True  # whether padding counts in an average
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Add the pool at the scope itself."""
@@ -91,14 +92,41 @@ class Pool(Block):
         )
 
 
+class LocalResponseNorm(Block):
+    """Each element divided by how strongly its neighbouring channels respond, so that they compete."""
+
+    paper: ClassVar[str] = "Krizhevsky et al. 2012"
+    repeatable: ClassVar[bool] = False
+    size: Annotated[int, Field(ge=1)] = 5  # how many channels count, the element's own in their middle
+    alpha: Annotated[float, Field(gt=0)] = 1e-4  # the weight of their mean square, as torch and Caffe have it
+    beta: Annotated[float, Field(gt=0)] = 0.75  # the power of the divisor
+    k: Annotated[float, Field(gt=0)] = 2.0  # what the divisor starts from
+
+    def expand(self, g: Scope, x: Value) -> Value:
+        """Add the norm at the scope itself."""
+        return g.op("", ops.LocalResponseNorm(self.size, self.alpha, self.beta, self.k), x)  # c, h, w
+
+
+class Dropout(Block):
+    """Elements set to zero at random in training, so that none relies on another."""
+
+    paper: ClassVar[str] = "arXiv:1207.0580"
+    repeatable: ClassVar[bool] = False
+    p: Probability = 0.5  # an element's chance to be dropped
+
+    def expand(self, g: Scope, x: Value) -> Value:
+        """Add the dropout at the scope itself."""
+        return g.dropout("", x, self.p)  # x's shape
+
+
 class Linear(Block):
     """A fully connected layer, with dropout before and an activation after it where they are asked for."""
 
     paper: ClassVar[str] = "LeCun et al. 1998"
     width: Channels = 10  # output features
-    bias: bool = True
-    activation: Activation | None = None
-    dropout: Probability | None = None
+    bias: bool = True  # whether each output has an offset
+    activation: Activation | None = None  # after the linear layer
+    dropout: Probability | None = None  # before the linear layer
     names: tuple[str, str, str] = ("#", "#", "#")  # of dropout, linear layer and activation
 
     def expand(self, g: Scope, x: Value) -> Value:
@@ -117,12 +145,12 @@ class Stem(Block):
 
     paper: ClassVar[str] = "arXiv:1512.03385"
     repeatable: ClassVar[bool] = False
-    width: Channels = 64
-    kernel: Kernel = 7
-    stride: Stride = 2
-    activation: Activation = "relu"
-    pool: Literal["max"] | None = "max"
-    names: tuple[str, str, str, str] = ("conv1", "bn1", "relu", "maxpool")
+    width: Channels = 64  # output channels
+    kernel: Kernel = 7  # of the convolution
+    stride: Stride = 2  # of the convolution
+    activation: Activation = "relu"  # after the norm
+    pool: Literal["max"] | None = "max"  # 3x3, stride 2
+    names: tuple[str, str, str, str] = ("conv1", "bn1", "relu", "maxpool")  # of convolution, norm, activation, pool
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Add the convolution, then a pool that halves the size."""
@@ -133,14 +161,14 @@ class Stem(Block):
 
 
 class Classifier(Block):
-    """Global average pooling, dropout where it is asked for, and a fully connected layer."""
+    """Global average pooling, dropout where it is asked for, and a fully connected layer, if there is one."""
 
     paper: ClassVar[str] = "arXiv:1312.4400"
     repeatable: ClassVar[bool] = False
-    width: Channels = 1000  # the number of classes
-    pool: Literal["adaptive", "mean"] = "adaptive"
-    dropout: Probability | None = None
-    names: tuple[str, str, str] = ("avgpool", "dropout", "fc")
+    width: Annotated[Channels | None, ScaledWidth()] = 1000  # the classes; None: a map for each came in
+    pool: Literal["adaptive", "mean"] = "adaptive"  # a module, or a mean written out
+    dropout: Probability | None = None  # before the linear layer
+    names: tuple[str, str, str] = ("avgpool", "dropout", "fc")  # of pool, dropout and linear layer
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Pool over space, then classify."""
@@ -151,7 +179,7 @@ class Classifier(Block):
             x = g.flatten("flatten", g.adaptive_avg_pool(pool, x))  # c
         if self.dropout is not None:
             x = g.dropout(dropout, x, self.dropout)
-        return g.linear(linear, x, self.width)  # width
+        return g.linear(linear, x, self.width) if self.width else x  # width
 
 
 class Add(Block):
@@ -179,4 +207,4 @@ class Concat(Block):
 @hookimpl
 def register_blocks() -> list[type[Block]]:
     """The blocks of this file."""
-    return [Conv, NormActivation, Pool, Linear, Stem, Classifier, Add, Concat]
+    return [Conv, NormActivation, Pool, LocalResponseNorm, Dropout, Linear, Stem, Classifier, Add, Concat]

@@ -18,6 +18,7 @@ class SqueezeExcitation(Block):
     paper: ClassVar[str] = "arXiv:1709.01507"
     reduction: Annotated[int, Field(ge=1), Search(4, 8, 16)] = 16  # input channels / squeezed channels
     divisor: Annotated[int, Field(ge=1)] = 1  # the squeezed channels are rounded to a multiple of it
+    round_limit: Annotated[float, Field(ge=0, le=1)] = 0.0  # rounding leaves at least this share of them
     activation: Activation = "relu"
     gate: Activation = "sigmoid"
 
@@ -25,6 +26,8 @@ class SqueezeExcitation(Block):
         """Squeeze, excite, weigh."""
         channels = x.shape[0]
         squeezed = max(self.divisor, round_half_up(channels / self.reduction, self.divisor))
+        if squeezed < self.round_limit * channels / self.reduction:
+            squeezed += self.divisor
         y = g.adaptive_avg_pool("avgpool", x)  # c, 1, 1
         y = g.activation("activation", g.conv("fc1", y, squeezed, bias=True), self.activation)  # squeezed, 1, 1
         y = g.activation("gate", g.conv("fc2", y, channels, bias=True), self.gate)  # c, 1, 1

@@ -12,7 +12,7 @@ import pluggy
 import pytest
 
 from blockforge import hookimpl, hookspecs
-from blockforge.registry import KINDS
+from blockforge.plugin_loading import KINDS
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("register_")]
 

@@ -25,10 +25,14 @@ LAYERS = (
     "explain",
     "block",
     "hookspecs",
+    "plugin_loading",
     "registry",
     "paths",
     "wiring",
+    "flat",
+    "scaling",
     "documents",
+    "outputs",
     "settings",
     "stages",
     "network",
@@ -43,11 +47,13 @@ LAYERS = (
     "codegen.text",
     "mould",
     "builder",
+    "study.holes",
     "study",
     "shell",
 )
 SHELL = (
-    "__main__", "arguments", "catalogue", "cli", "commands", "display", "fields", "outline", "sheet", "table", "totals",
+    "__main__", "arguments", "catalogue", "cli", "commands", "display", "fields", "outline", "references", "sheet",
+    "table", "totals", "verification",
 )  # fmt: skip
 # A network's identity is its graph's, so that asking for it assembles the network.
 EXCEPTIONS = {("network", "assembler")}

@@ -17,7 +17,8 @@ import pytest
 from blockforge import Block, get_network, list_blocks
 from blockforge.errors import BlockforgeError, PluginError
 from blockforge.files import top_level_names
-from blockforge.registry import DISABLE, KINDS, Registry, get_registry, load_registry
+from blockforge.plugin_loading import KINDS
+from blockforge.registry import DISABLE, Registry, get_registry, load_registry
 
 BLOCK = """\
 from blockforge import Block, Channels, Scope, Value, hookimpl
@@ -231,8 +232,8 @@ def test_a_refused_plugin_registers_nothing_at_all(write):
     [
         ("block", "bottelneck", "bottelneck: no block of this name; did you mean 'bottleneck'? "
                                 "`blockforge list --blocks` lists all"),
-        ("network_file", "resnet81", "resnet81: no network of this name; did you mean "),
-        ("space_file", "digit", "digit: no space of this name; did you mean 'digits'? "
+        ("file", "networks resnet81", "resnet81: no network of this name; did you mean "),
+        ("file", "spaces digit", "digit: no space of this name; did you mean 'digits'? "
                                 "`blockforge list --spaces` lists all"),
         ("objective", "macss", "macss: no objective of this name; did you mean 'macs'? there are "
                                "accuracy, activations, macs, params, peak_memory"),
@@ -241,7 +242,7 @@ def test_a_refused_plugin_registers_nothing_at_all(write):
 )  # fmt: skip
 def test_an_unknown_name_brings_the_closest(look_up, name, message):
     with pytest.raises(BlockforgeError) as caught:
-        getattr(Registry(), look_up)(name)
+        getattr(Registry(), look_up)(*name.split())
     assert str(caught.value).startswith(message)
 
 

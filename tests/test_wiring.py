@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 from hypothesis import given
 
-from blockforge.wiring import INPUT, is_chain, mistakes, order, stage_graph
+from blockforge.wiring import INPUT, is_chain, mistakes, only_for, order, stage_graph
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,32 @@ from blockforge.wiring import INPUT, is_chain, mistakes, order, stage_graph
     ],
 )
 def test_mistakes(sources, found):
-    assert list(mistakes(sources)) == found
+    assert list(mistakes(sources, [list(sources)[-1]])) == found
+
+
+def test_an_output_needs_no_reader_and_another_end_is_told_so():
+    sources = {"a": ("input",), "b": ("a",), "c": ("a",)}
+    assert list(mistakes(sources, ["b", "c"])) == []
+    assert list(mistakes(sources, ["b"])) == [
+        ("c", "no stage reads it, and it is no output; read it with `from`, or remove it")
+    ]
+    assert list(mistakes({**sources, "d": ("c",)}, ["d"])) == [
+        (
+            "b",
+            "no stage reads it, and it isn't the last one (d, which is the output); read it with `from`, or remove it",
+        )
+    ]
+
+
+def test_what_runs_in_training_only_comes_right_behind_what_feeds_it():
+    sources = (
+        ("a", ("input",)), ("b", ("a",)), ("c", ("b",)), ("pool", ("a",)), ("aux", ("pool",)), ("head", ("c",)),
+    )  # fmt: skip
+    training = only_for(sources, frozenset({"aux"}), frozenset({"head"}))
+    assert training == {"pool", "aux"}
+    assert order(sources) == ("a", "b", "c", "pool", "aux", "head")
+    assert order(sources, training) == ("a", "pool", "aux", "b", "c", "head")
+    assert only_for(sources, frozenset(), frozenset({"head"})) == frozenset()
 
 
 def test_a_chain_reads_the_stage_before():
@@ -89,6 +114,6 @@ def test_every_sound_wiring_has_an_order_in_which_sources_come_first(data):
     assert sorted(found) == sorted(names)
     for name, feeding in wired:
         assert all(other == INPUT or found.index(other) < found.index(name) for other in feeding)
-    assert not any("cycle" in message for _, message in mistakes(dict(wired)))
+    assert not any("cycle" in message for _, message in mistakes(dict(wired), names))
     closed = dict(wired) | {names[0]: (names[-1],), names[-1]: (names[0],)}
-    assert any("feed each other in a cycle" in message for _, message in mistakes(closed))
+    assert any("feed each other in a cycle" in message for _, message in mistakes(closed, names))

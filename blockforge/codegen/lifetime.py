@@ -30,6 +30,11 @@ class Statement:
     augmented: bool = False  # `y += x`
     frees: list[str] = field(default_factory=list)
 
+    @property
+    def training(self) -> bool:
+        """Whether it runs in training only."""
+        return self.steps[0].training
+
 
 @dataclass
 class Body:
@@ -78,6 +83,8 @@ class _Scheduler:
 
     def _nests(self, steps: list[Item], following: Item) -> bool:
         inner = steps[-1]
+        if inner.training != following.training:
+            return False
         if len(inner.outputs) != 1 or self.left[inner.outputs[0]] != 1 or inner.outputs[0] not in following.inputs:
             return False
         if self._is_augmented(following) or self._is_augmented(inner) or len(steps) >= MAX_NESTED:
@@ -137,7 +144,9 @@ class _Scheduler:
         used = {name for key, name in self.names.items()}
         for _ in step.outputs:
             own = step.attr[0] if len(step.attr) == 1 and step.unit and is_variable(step.attr[0]) else ""
-            if available:
+            if step.training and own and own not in used | set(targets):
+                name = own
+            elif available:
                 name = min(available, key=lambda name: (name != "x", name != "y", available.index(name)))
                 available.remove(name)
             elif own and own not in used | set(targets) and self.reads[step.inputs[0]] >= BRANCHES:
@@ -181,7 +190,7 @@ class _Peak:
             self._run_chain(unit)
         else:
             self._run_body(unit)
-        self.outputs = [self.storage[key] for key in unit.outputs]
+        self.outputs = [self.storage[key] for key in unit.outputs if key in self.storage]
 
     def _run_chain(self, unit: Unit) -> None:
         for item in unit.items:
@@ -193,6 +202,8 @@ class _Peak:
         for name, key in zip(plan.arguments, unit.inputs, strict=True):
             variables[name] = self.storage[key]
         for statement in plan.statements:
+            if statement.training:  # the peak is eval mode's
+                continue
             for step in statement.steps:
                 alive = list(variables.values()) + [self.storage[key] for key in step.inputs]
                 self._step(step, alive)

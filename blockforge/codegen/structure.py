@@ -6,7 +6,7 @@ import itertools
 import keyword
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from blockforge.block import Block
@@ -14,7 +14,7 @@ from blockforge.graph import Expansion, Graph, Node, Value
 from blockforge.ops import Input
 
 # What the generated code itself reads.
-_READ = frozenset({"self", "nn", "torch", "OrderedDict", "super", "range", "getattr"})
+_READ = frozenset({"self", "nn", "torch", "OrderedDict", "super", "range", "getattr", "Outputs", "namedtuple"})
 
 Key = tuple[int, int]
 """A value of the graph: its node's index and its port."""
@@ -35,6 +35,7 @@ class Item:
     unit: Unit | None = None
     in_place: int | None = None
     stage: str | None = None
+    training: bool = False  # whether it runs in training only
 
     @property
     def span(self) -> tuple[int, int]:
@@ -59,6 +60,7 @@ class Unit:
     outputs: tuple[Key, ...]
     items: list[Item] = field(default_factory=list)
     expansion: Expansion | None = None
+    results: tuple[tuple[str, bool], ...] = ()  # of a network: its outputs' names, and whether in training only
 
     def walk(self) -> Iterator[Unit]:
         """The units inside, innermost first, then this one."""
@@ -108,6 +110,7 @@ class _Structure:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.readers = _readers(graph)
+        self.training = graph.training_nodes()
         under: Counter[str] = Counter()
         for node in graph.nodes:
             parts = node.name.split(".")
@@ -134,6 +137,7 @@ class _Structure:
     def network(self) -> Unit:
         graph = self.graph
         unit = Unit("network", tuple((n.index, 0) for n in graph.inputs), tuple(map(key, graph.outputs.values())))
+        unit.results = tuple((name, name in graph.training) for name in graph.outputs)
         unit.items = self.steps(0, len(graph.nodes), "", None)
         return unit
 
@@ -146,25 +150,27 @@ class _Structure:
             # Several may start at one op; the outermost comes first. Those around the scope are behind us.
             after = starting[starting.index(inside) + 1 :] if inside in starting else starting
             if after:
-                items.append(self._block(after[0], scope))
+                items.append(self._block(after[0], scope, inside))
                 index = after[0].stop
                 continue
             node = self.graph.nodes[index]
             if not isinstance(node.op, Input):
-                items.append(self._op(node, scope))
+                items.append(self._op(node, scope, inside))
             index += 1
         return self._chains(items)
 
-    def _block(self, expansion: Expansion, scope: str) -> Item:
+    def _block(self, expansion: Expansion, scope: str, inside: Expansion | None) -> Item:
         inputs = tuple(dict.fromkeys(map(key, expansion.inputs)))
         if expansion.output is None:
             raise AssertionError(f"{expansion.name} has no output")
         outputs = (key(expansion.output),)
         unit = Unit("block", inputs, outputs, expansion=expansion)
         unit.items = self.steps(expansion.start, expansion.stop, expansion.name, expansion)
-        return Item(_relative(expansion.name, scope), inputs, outputs, unit=unit, stage=_stage(expansion))
+        training = inside is None and expansion.start in self.training  # its own steps run whenever it is called
+        attr = _relative(expansion.name, scope)
+        return Item(attr, inputs, outputs, unit=unit, stage=_stage(expansion), training=training)
 
-    def _op(self, node: Node, scope: str) -> Item:
+    def _op(self, node: Node, scope: str, inside: Expansion | None) -> Item:
         attr = _relative(node.name, scope) if is_module(node) else ()
         outputs = tuple((node.index, port) for port in range(len(node.shapes)))
         return Item(
@@ -174,6 +180,7 @@ class _Structure:
             node=node,
             in_place=self._in_place(node),
             stage=_stage(node.expansion),
+            training=inside is None and node.index in self.training,
         )
 
     def _in_place(self, node: Node) -> int | None:
@@ -213,7 +220,7 @@ class _Structure:
             unit = Unit("chain", run[0].inputs, run[-1].outputs, inner)
             stages = [item.stage for item in run if item.stage]
             stage = min(stages, key=self.graph.stages.index) if stages and self.graph.stages else None
-            whole = Item(scope, unit.inputs, unit.outputs, unit=unit, stage=stage)
+            whole = Item(scope, unit.inputs, unit.outputs, unit=unit, stage=stage, training=run[0].training)
             items = [*items[:first], whole, *items[last + 1 :]]
         return items
 
@@ -224,7 +231,7 @@ class _Structure:
 
 
 def _moved(item: Item, depth: int) -> Item:
-    return Item(item.attr[depth:], item.inputs, item.outputs, item.node, item.unit, item.in_place, item.stage)
+    return replace(item, attr=item.attr[depth:])
 
 
 def _is_chain(items: list[Item], value: Key | None) -> bool:

@@ -20,6 +20,8 @@ from blockforge.network import Network, as_network
 from blockforge.ops import Activation
 
 Tree = dict[str, Any]
+OUTPUTS = "Outputs"
+"""The named tuple that a network of several outputs returns."""
 
 
 def source(network: Network | str | os.PathLike[str]) -> str:
@@ -35,9 +37,9 @@ def source_of(graph: Graph, class_name: str, title: str) -> str:
     """The source of a graph's module under a class name; raises `BlockforgeError` if helpers clash."""
     root = structure(graph)
     helpers = _helpers(graph)
-    plans = plan_classes(root, helpers)
+    plans = plan_classes(root, [*helpers, OUTPUTS])
     unique = list({id(plan): plan for plan in plans.values()}.values())
-    names = {*helpers, *(plan.name for plan in unique)}
+    names = {*helpers, OUTPUTS, *(plan.name for plan in unique)}
     class_name = class_name if is_variable(class_name) else f"Network{class_name}"
     while class_name in names:
         class_name += "Network"
@@ -46,10 +48,13 @@ def source_of(graph: Graph, class_name: str, title: str) -> str:
     classes = [writer.class_of(plan.unit, plan, plan.name) for plan in unique]
     classes.append(writer.class_of(root, None, class_name, order))
     parts = [*dict.fromkeys(helpers.values()), *classes]
+    if len(root.results) > 1:
+        parts.insert(-1, f'{OUTPUTS} = namedtuple("{OUTPUTS}", {[name for name, _ in root.results]})'.replace("'", '"'))
     imports = ["import torch", "from torch import nn"]
     text = "\n\n\n".join(parts)
-    if "OrderedDict(" in text:
-        imports = ["from collections import OrderedDict", "", *imports]
+    collections = [name for name in ("OrderedDict", "namedtuple") if f"{name}(" in text]
+    if collections:
+        imports = [f"from collections import {', '.join(collections)}", "", *imports]
     if "torch." not in text.replace("import torch", ""):
         imports.remove("import torch")
     return f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
@@ -164,9 +169,14 @@ class _Writer:
                 if item.attr[end] not in keys:
                     keys.append(item.attr[end])
         lines = [f"    def forward(self, {', '.join(plan_body.arguments)}):"]
+        training = False
         for index, statement in enumerate(plan_body.statements):
             text = self.expression(statement, tree)
             last = index == len(plan_body.statements) - 1
+            if statement.training and not training:
+                lines.append("        if self.training:")
+            training = statement.training
+            start = len(lines)
             if statement.augmented:
                 target = statement.targets[0]
                 other = next(name for name in statement.reads[-1] if name != target)
@@ -179,9 +189,9 @@ class _Writer:
                 lines.append(f"        return {text}")
             if statement.frees:
                 lines.append(f"        del {', '.join(statement.frees)}")
-        if plan_body.returns:
-            lines.append(f"        return {', '.join(plan_body.returns)}")
-        return lines
+            if training:
+                lines[start:] = ["    " + line for line in lines[start:]]
+        return lines + _returned(unit, plan_body.returns)
 
     def expression(self, statement: Statement, tree: dict[tuple[str, ...], list[str]]) -> str:
         text = ""
@@ -195,6 +205,24 @@ class _Writer:
                 # An argument of a call needs no brackets: `flatten(y * x, 1)`.
                 text = step.node.op.expression(*operands).replace(f"(({inner}),", f"({inner},")
         return text
+
+
+def _returned(unit: Unit, names: list[str]) -> list[str]:
+    """What ends a forward that has not returned: several outputs by name, those of training in training only."""
+    if not names:
+        return []
+    always = [name for name, (_, training) in zip(names, unit.results, strict=False) if not training]
+    if not unit.results or len(names) == 1:
+        return [f"        return {', '.join(names)}"]
+    if len(always) == len(names):
+        return [f"        return {OUTPUTS}({', '.join(names)})"]
+    shown = always if len(always) == 1 else [name if name in always else "None" for name in names]
+    returned = shown[0] if len(always) == 1 else f"{OUTPUTS}({', '.join(shown)})"
+    return [
+        "        if self.training:",
+        f"            return {OUTPUTS}({', '.join(names)})",
+        f"        return {returned}",
+    ]
 
 
 def _is_block(item: Item) -> bool:

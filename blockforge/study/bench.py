@@ -75,8 +75,9 @@ class Bench:
 
             settings = train_settings(self.setup.train)
             bf16 = bf16_pays(module, self.device)
+            weights = [output.weight for output in network.outputs]
             facts["precision"] = "bfloat16 autocast" if bf16 else "float32"
-            metrics = train(module, self.data, settings, report, bf16=bf16)
+            metrics = train(module, self.data, settings, report, bf16=bf16, weights=weights)
         else:
             raise BlockforgeError("search: there is neither data nor an objective of your own; give one")
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in module.state_dict().items()}

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
     from blockforge.network import Network
-    from blockforge.study.space import Hole, Space
+    from blockforge.study.holes import Hole
+    from blockforge.study.space import Space
 
 # A proposal through the study takes tens of milliseconds, a random draw outside it two.
 ASKS, DRAWS = 10, 2000

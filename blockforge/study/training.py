@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,12 +108,19 @@ WIDEST_VECTOR = 16  # float32 numbers
 
 
 def train(
-    module: nn.Module, data: DeviceSplits, settings: TrainSettings, report: Report, *, bf16: bool
+    module: nn.Module,
+    data: DeviceSplits,
+    settings: TrainSettings,
+    report: Report,
+    *,
+    bf16: bool,
+    weights: Sequence[float] = (1.0,),
 ) -> dict[str, float]:
     """Train a module in place, and measure it on the validation split after every epoch.
 
-    The module and the data are on one device; torch's seed decides the order of the images. Returns the
-    last epoch's metrics; raises `NotFiniteError` when the loss is.
+    The module and the data are on one device; torch's seed decides the order of the images. `weights` are the factors
+    of the losses of its outputs, in their order. Returns the last epoch's metrics; raises `NotFiniteError` when the
+    loss is.
     """
     import torch
     from torch.nn import functional
@@ -137,7 +144,11 @@ def train(
             if form != torch.channels_last:
                 batch = batch.clone(memory_format=form)  # `contiguous` leaves one channel with the strides it has
             with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-                loss = functional.cross_entropy(module(batch), labels[chosen], label_smoothing=settings.label_smoothing)
+                losses = [
+                    functional.cross_entropy(head, labels[chosen], label_smoothing=settings.label_smoothing) * weight
+                    for head, weight in zip(_heads(module(batch)), weights, strict=True)
+                ]
+                loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -151,6 +162,11 @@ def train(
     return metrics
 
 
+def _heads(outputs: Any) -> tuple[Tensor, ...]:
+    """What a module gave, as a tuple; in eval mode auxiliary heads give nothing."""
+    return tuple(head for head in outputs if head is not None) if isinstance(outputs, tuple) else (outputs,)
+
+
 def accuracy(module: nn.Module, split: tuple[Tensor, Tensor]) -> float:
     """The fraction of images that a module classifies rightly, in eval mode and float32."""
     import torch
@@ -159,7 +175,7 @@ def accuracy(module: nn.Module, split: tuple[Tensor, Tensor]) -> float:
     module.eval()
     with torch.inference_mode():
         hits = sum(
-            (module(part).argmax(1) == truth).sum()
+            (_heads(module(part))[0].argmax(1) == truth).sum()
             for part, truth in zip(torch.split(images, 1024), torch.split(labels, 1024), strict=True)
         )
     return float(hits) / len(labels)

@@ -1,0 +1,81 @@
+"""Compound scaling: the width and the depth of all stages at once, as MobileNet and EfficientNet do it.
+
+Papers: arXiv:1704.04861 (width multiplier), arXiv:1905.11946 (compound scaling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blockforge.block import Block, ScaledWidth
+from blockforge.errors import BlockforgeError
+from blockforge.explain import explain
+from blockforge.flat import Flat
+from blockforge.paths import Plain
+
+Resolve = Callable[[str], type[Block]]
+
+
+class Scale(BaseModel):
+    """Factors of every width and depth, and what widths are rounded to a multiple of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    width: Annotated[float, Field(gt=0, strict=True)] = 1.0
+    depth: Annotated[float, Field(gt=0, strict=True)] = 1.0
+    divisor: Annotated[int, Field(ge=1, strict=True)] = 8
+
+
+def scale_stages(raw: Any, flat: Flat, resolve: Resolve) -> None:
+    """Scale the stages of a flat document as its `scale` says, or note its mistakes.
+
+    Widths are rounded by the make-divisible rule, depths up where one is written; a stage with `scale: false` and the
+    width `classes` stay.
+    """
+    if not isinstance(raw, dict):
+        flat.mistake(("scale",), f"must be a mapping such as {{width: 1.4, depth: 1.8}}, but is {raw!r}")
+        return
+    try:
+        scale = Scale.model_validate(raw)
+    except ValidationError as error:
+        for loc, message in explain(error, Scale, "scale"):
+            flat.mistake(("scale", *loc), message)
+        return
+    stages = flat.value.get("stages", {})
+    flat.value = flat.value | {"stages": {name: _scaled(stage, scale, resolve) for name, stage in stages.items()}}
+
+
+def _scaled(stage: Any, scale: Scale, resolve: Resolve) -> Any:
+    if not isinstance(stage, dict) or stage.get("scale") is False:
+        return stage
+    depth = stage.get("depth")
+    deeper = {"depth": ceil(depth * scale.depth)} if type(depth) is int else {}
+    return {**_widened(stage, scale, resolve), **deeper}
+
+
+def _widened(place: Plain, scale: Scale, resolve: Resolve) -> Plain:
+    """A stage or a nested block with its numbers of channels scaled."""
+    name = place.get("block")
+    try:
+        fields = resolve(name).model_fields if isinstance(name, str) else {}
+    except BlockforgeError:  # the name's mistake is found when the stage is made
+        return place
+    wider = dict(place)
+    for key, field in fields.items():
+        value = place.get(key)
+        if any(isinstance(item, ScaledWidth) for item in field.metadata) and scale.width != 1:
+            value = field.default if key not in place else value
+            if type(value) is int:
+                wider[key] = make_divisible(value * scale.width, scale.divisor)
+        elif isinstance(value, dict) and "block" in value:
+            wider[key] = _widened(value, scale, resolve)
+    return wider
+
+
+def make_divisible(value: float, divisor: int) -> int:
+    """The multiple of `divisor` nearest to the value, the greater one of two, but never below 90 % of the value."""
+    nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * value else nearest
