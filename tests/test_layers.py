@@ -58,7 +58,17 @@ SHELL = (
 # A network's identity is its graph's, so that asking for it assembles the network.
 EXCEPTIONS = {("network", "assembler")}
 HOMES = {
-    "torch": ("builder", "mould", "study.training", "study.data", "study.executors", "study.worker", "study.bench"),
+    "torch": (
+        "builder",
+        "mould",
+        "verification",
+        "references",
+        "study.training",
+        "study.data",
+        "study.executors",
+        "study.worker",
+        "study.bench",
+    ),
     "optuna": ("study",),
     "sqlalchemy": ("study",),
     "matplotlib": ("study",),

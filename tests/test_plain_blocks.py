@@ -35,7 +35,9 @@ def test_local_response_norm_takes_maps_only(tmp_path: Path):
     text = "input: [8]\nstages: {fc: {block: linear, width: 4}, lrn: {block: local_response_norm}}\n"
     with pytest.raises(BlockforgeError) as caught:
         assemble(network(tmp_path, text))
-    assert str(caught.value) == "net: lrn: LocalResponseNorm needs an input of shape (C, H, W), but got (4,)"
+    assert (
+        str(caught.value) == "net: lrn: LocalResponseNorm takes (C, H, W), but its input is (4,); feed it feature maps"
+    )
 
 
 def test_norm_and_pool_change_places_by_their_stages(tmp_path: Path):
