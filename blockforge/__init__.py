@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from blockforge.block import Kernel as Kernel
     from blockforge.block import Probability as Probability
     from blockforge.block import Ratio as Ratio
+    from blockforge.block import ScaledWidth as ScaledWidth
     from blockforge.block import Search as Search
     from blockforge.block import Stride as Stride
     from blockforge.builder import build as build
     from blockforge.codegen.text import source as source
     from blockforge.costing import cost as cost
     from blockforge.errors import BlockforgeError as BlockforgeError
+    from blockforge.errors import OpError as OpError
     from blockforge.graph import Value as Value
     from blockforge.hookspecs import hookimpl as hookimpl
     from blockforge.network import Network as Network
@@ -45,13 +47,14 @@ _HOMES = {
         "Kernel",
         "Probability",
         "Ratio",
+        "ScaledWidth",
         "Search",
         "Stride",
     ],
     "builder": ["build"],
     "codegen.text": ["source"],
     "costing": ["cost"],
-    "errors": ["BlockforgeError"],
+    "errors": ["BlockforgeError", "OpError"],
     "graph": ["Value"],
     "hookspecs": ["hookimpl"],
     "network": ["Network", "get_network", "list_blocks", "list_networks"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from blockforge import wiring
 from blockforge.block import Block
-from blockforge.errors import BlockforgeError, InputTooSmall, NameTaken
+from blockforge.errors import BlockforgeError, InputTooSmall, NameTaken, OpError
 from blockforge.graph import MAX_OPS, Graph, Value
 from blockforge.network import Network, as_network
 from blockforge.ops import ChannelAffine, DropPath, Shape, show_shape
@@ -32,9 +32,23 @@ NEAR = 4  # sizes in a row, one of which works where the input is large enough
 MANY = 500  # blocks; fewer are quicker assembled than counted
 
 
-def assemble(network: Network | str | os.PathLike[str]) -> Graph:
-    """The graph of a network (or of a name or path); raises `BlockforgeError` where shapes don't fit."""
+def assemble(
+    network: Network | str | os.PathLike[str],
+    *,
+    input: Shape | None = None,  # noqa: A002 (the name that networks' files have)
+    strict_input: bool = False,
+) -> Graph:
+    """The graph of a network (or of a name or path); raises `BlockforgeError` where shapes don't fit.
+
+    `input` is `(C, H, W)`, the network's own unless given. A linear layer behind a flatten is derived anew from it;
+    with `strict_input` that is refused, so that weights for the one fit the other.
+    """
     network = as_network(network)
+    if input is not None and tuple(input) != network.input:
+        graph = assemble(network.set({"input": list(input)}))
+        if strict_input:
+            check_weights(graph, assemble(network), network)
+        return graph
     check_size(network)
     try:
         return _assemble(network, network.input)
@@ -44,6 +58,19 @@ def assemble(network: Network | str | os.PathLike[str]) -> Graph:
         raise InputTooSmall(f"{network.name}: {error}, at input {show_shape(network.input)}; {works}") from None
     except BlockforgeError as error:
         raise type(error)(f"{network.name}: {error}").with_traceback(error.__traceback__) from None  # the author's line
+
+
+def check_weights(graph: Graph, own: Graph, network: Network) -> None:
+    """Refuse a graph in which an op has other weights than in the network's `own`; raises `OpError`."""
+    for node, before in zip(graph, own, strict=True):
+        new, old = node.op.weights(*node.input_shapes), before.op.weights(*before.input_shapes)
+        if new != old:
+            name = next(name for name in new if new[name] != old.get(name))
+            raise OpError(
+                f"{network.name}: {node.name}: its {name} would be {show_shape(new[name])} at input "
+                f"{show_shape(graph.inputs[0].shapes[0])} instead of {show_shape(old[name])} at "
+                f"{show_shape(network.input)}; use that input, or leave out strict_input"
+            )
 
 
 def stage_graph(network: Network) -> nx.DiGraph[str]:

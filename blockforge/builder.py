@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from blockforge.assembler import graph_of
+from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block
 from blockforge.codegen.text import source, source_of
 from blockforge.errors import BlockforgeError
@@ -35,12 +35,13 @@ def build(
     in_channels: int | None = None,
     input: Shape | list[Shape] | None = None,  # noqa: A002 (the name that networks' files have)
     edits: Mapping[str, Any] | None = None,
+    strict_input: bool = False,
 ) -> nn.Module:
     """The `nn.Module` of a network (or of its name or path), or of a single block, in train mode.
 
     `input` is `(C, H, W)` (for a block of several inputs, a list of them); a network has its own. `edits` are
     paths and values as in `Network.set`. With `init=False` the weights are left unset, for loading. Raises
-    `BlockforgeError`.
+    `BlockforgeError`; with `strict_input`, also where an `input` changes the shapes of weights.
     """
     if isinstance(what, Block):
         return _build_block(what, input, (classes, in_channels, edits), init=init)
@@ -53,13 +54,18 @@ def build(
     if in_channels is not None and isinstance(input, tuple | list | None):
         changes["input"] = (in_channels, *(input or network.input)[1:])
     changes |= edits or {}
+    if strict_input and "input" in changes:
+        assemble(network, input=changes["input"], strict_input=True)
     network = network.set(changes) if changes else network
-    return make(_source(network), network.settings.init if init else None)
+    text, mouldable = _source(network)
+    return make(text, network.settings.init if init else None, mouldable=mouldable)
 
 
 @lru_cache(maxsize=256)
-def _source(network: Network) -> str:
-    return source(network)
+def _source(network: Network) -> tuple[str, bool]:
+    """The source of a network, and whether all classes in it are blockforge's own."""
+    graph = assemble(network)
+    return source(network), not any(node.op.helper and not node.op.is_built_in for node in graph)
 
 
 def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:
@@ -78,9 +84,13 @@ def _is_shape(value: Any) -> bool:
     return isinstance(value, tuple | list) and bool(value) and all(type(v) is int and v > 0 for v in value)
 
 
-def make(text: str, init: Init | None) -> nn.Module:
-    """The module of a generated source, its weights drawn as `init` says, or unset where that is None."""
-    network_class = _root(module_of(text))
+def make(text: str, init: Init | None, *, mouldable: bool = False) -> nn.Module:
+    """The module of a generated source, its weights drawn as `init` says, or unset where that is None.
+
+    `mouldable` says that no class of the source is an author's own.
+    """
+    generated = module_of(text)
+    network_class = _root(generated)
     if init == Init():
         return network_class()
     if init:
@@ -88,20 +98,18 @@ def make(text: str, init: Init | None) -> nn.Module:
             module = network_class()
         initialise(module, init)
         return module
-    if text in _moulds:
-        return _moulds[text].cast()
+    known: Mould | None = getattr(generated, MOULD, None)
+    if known:
+        return known.cast()
     with _no_init(norms=True):
         module = network_class()
-    mould = take_mould(module)
-    if mould:
-        if len(_moulds) >= MOULDS:
-            _moulds.clear()
-        _moulds[text] = mould
+    if mouldable:
+        setattr(generated, MOULD, take_mould(module))
     return module
 
 
-_moulds: dict[str, Mould] = {}  # by source
-MOULDS = 64
+MOULD = "__blockforge_mould__"
+"""Where a generated module keeps its mould, so that the two are forgotten together."""
 
 
 @lru_cache(maxsize=256)

@@ -112,6 +112,8 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
         raise click.UsageError("give a NETWORK, or a block with --block BLOCK")
     if as_json and options["style"]:
         raise click.UsageError("give --json or --format, not both")
+    if options["batch"] and options["style"] == "csv":
+        raise click.UsageError("--format csv has the rows alone; leave out --batch")
     if options["formula"] and options["by"] in ("block", "stage"):
         raise click.UsageError("--formula is of layers; leave out --by")
     registry = _registry(plugin_files)

@@ -126,6 +126,9 @@ def block_counts(block: Block, inputs: tuple[Shape, ...], scratch: _Scratch | No
     return counts
 
 
+MANY_NODES = 1000
+
+
 class _Scratch:
     """A graph in which blocks are expanded one after the other to be counted, which spares a graph for each."""
 
@@ -135,13 +138,14 @@ class _Scratch:
 
     def check_names(self, block: Block, inputs: tuple[Shape, ...]) -> None:
         """Refuse a block whose repeats would share their names; raises `NameTaken`."""
-        path = f"twice{len(self.graph.expansions)}"
-        xs = tuple([self.graph.input(shape, f"{path}_{i}") for i, shape in enumerate(inputs)])
-        again = (expand(self.graph, path, block, xs),)
-        expand(self.graph, path, block.after_first, again)
+        graph = Graph()
+        xs = tuple([graph.input(shape, f"input{i}") for i, shape in enumerate(inputs)])
+        expand(graph, "twice", block.after_first, (expand(graph, "twice", block, xs),))
 
     def counts(self, block: Block, inputs: tuple[Shape, ...]) -> _Counts:
         """The counts of one block."""
+        if len(self.graph.nodes) > MANY_NODES:  # so that the cap on ops is that of a block, as it is in a new graph
+            self.graph, self.values = Graph(), {}
         graph = self.graph
         path = str(len(graph.expansions))
         value = self.values.get(inputs[0]) if len(inputs) == 1 else None

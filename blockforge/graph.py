@@ -215,18 +215,18 @@ class Graph:
         if name in self._scopes:
             raise NameTaken(f"{name}: this name is a scope with ops of its own; give the op another name")
         scope, _, last = name.rpartition(".")
-        if last not in _sound_parts:
-            _check_part(name, last)
         if scope in self._scopes:  # and so are the scopes around it
+            if last not in _sound_parts:
+                _check_part(name, last)
             return
+        fresh = []
         while scope and scope not in self._scopes:
             if scope in self._names:
                 raise NameTaken(f"{name}: {scope} is an op, so nothing can lie in it; give one of them another name")
-            self._scopes.add(scope)
+            fresh.append(scope)
             scope = scope.rpartition(".")[0]
-        for part in name.split("."):
-            if part not in _sound_parts:
-                _check_part(name, part)
+        check_parts(name)
+        self._scopes.update(fresh)
 
     def readers(self) -> list[list[tuple[Node, int]]]:
         """For each node, who reads any of its outputs: (node, operand's position), in order."""
@@ -303,6 +303,13 @@ class Graph:
             reads += [b"%s%d.%d" % (kind, i, port) for i, (maker, port, kind) in enumerate(results) if maker == index]
             backward[index] = _digest(forward[index], *sorted(reads))
         return _digest(b"network", *sorted(backward.values())).hex()
+
+
+def check_parts(name: str) -> None:
+    """Refuse a dotted name of which a part can't name a module; raises `OpError`."""
+    for part in name.split("."):
+        if part not in _sound_parts:
+            _check_part(name, part)
 
 
 def _check_part(name: str, part: str) -> None:

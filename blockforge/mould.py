@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, dtype, nn
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 _EMPTY = frozenset({dict, OrderedDict, set})  # what hooks are kept in
@@ -21,13 +21,16 @@ _OWN = ("_parameters", "_buffers", "_modules")
 
 @dataclass(frozen=True)
 class Mould:
-    """What a module's constructor left behind, its children's moulds included."""
+    """What a module's constructor left behind, its children's moulds included.
+
+    Of a buffer that is its shape, the value of all its elements, and its type if that is no floating one.
+    """
 
     cls: type[nn.Module]
     plain: dict[str, Any]
     empty: tuple[tuple[str, type], ...]
     parameters: tuple[tuple[str, tuple[int, ...] | None], ...]
-    buffers: tuple[tuple[str, Tensor], ...]
+    buffers: tuple[tuple[str, tuple[int, ...], float, dtype | None], ...]
     children: tuple[tuple[str, Mould], ...]
 
     def cast(self) -> nn.Module:
@@ -42,26 +45,19 @@ class Mould:
         own["_parameters"] = {
             name: None if shape is None else torch.nn.Parameter(torch.empty(shape)) for name, shape in self.parameters
         }
-        own["_buffers"] = {name: _like(buffer) for name, buffer in self.buffers}
+        own["_buffers"] = {name: torch.full(shape, value, dtype=kind) for name, shape, value, kind in self.buffers}
         own["_modules"] = {name: mould.cast() for name, mould in self.children}
         return module
-
-
-def _like(buffer: Tensor) -> Tensor:
-    """A copy on the device, and of the floating type, that torch makes tensors of now."""
-    import torch
-
-    dtype = None if buffer.is_floating_point() else buffer.dtype
-    return torch.empty(buffer.shape, dtype=dtype).copy_(buffer)
 
 
 def take_mould(module: nn.Module, seen: set[int] | None = None) -> Mould | None:
     """The mould of a module that was just built; None if it, or a child, holds what can't be written anew.
 
-    That is: anything but plain attributes, something held twice, or weights that `build(init=False)` leaves as the
-    constructor drew them. `seen` is what the modules around it hold.
+    That is: anything but plain attributes, something held twice, weights that `build(init=False)` leaves as the
+    constructor drew them, or buffers of several values. `seen` is what the modules around it hold. The classes must be
+    torch's or the generated ones: what an author's own constructor does may differ from call to call.
     """
-    from torch import Tensor, get_default_dtype, nn
+    from torch import get_default_dtype, nn
 
     seen = set() if seen is None else seen
     plain: dict[str, Any] = {}
@@ -71,19 +67,20 @@ def take_mould(module: nn.Module, seen: set[int] | None = None) -> Mould | None:
             continue
         if type(value) in _EMPTY and not value:
             empty.append((name, type(value)))
-        elif type(value) in _PLAIN or (type(value) in (tuple, list) and all([type(item) in _PLAIN for item in value])):
-            plain[name] = value  # a list is a convolution's, which nobody changes
+        elif type(value) in _PLAIN or (type(value) is tuple and all([type(item) in _PLAIN for item in value])):
+            plain[name] = value
+        elif type(value) is list and isinstance(module, nn.Conv2d) and all([type(item) in _PLAIN for item in value]):
+            plain[name] = value  # its padding in another form, which nobody changes
         else:
             return None
     weights = {name: weight for name, weight in module._parameters.items() if weight is not None}
-    buffers = {name: buffer for name, buffer in module._buffers.items() if buffer is not None}
-    held = [*weights.values(), *buffers.values(), module]
+    buffers = [_constant(name, buffer) for name, buffer in module._buffers.items()]
+    held = [*weights.values(), *[buffer for buffer in module._buffers.values() if buffer is not None], module]
     unusual = [
-        weights and not isinstance(module, nn.Conv2d | nn.Linear | nn.modules.batchnorm._NormBase),
-        len(buffers) < len(module._buffers),
+        weights and not isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d),
         any([type(weight) is not nn.Parameter or not weight.requires_grad for weight in weights.values()]),
         any([weight.dtype != get_default_dtype() for weight in weights.values()]),
-        any([type(buffer) is not Tensor or buffer.device.type != "cpu" for buffer in buffers.values()]),
+        None in buffers,
         not seen.isdisjoint(map(id, held)),
     ]
     if any(unusual):
@@ -100,6 +97,19 @@ def take_mould(module: nn.Module, seen: set[int] | None = None) -> Mould | None:
         plain,
         tuple(empty),
         tuple([(name, None if w is None else tuple(w.shape)) for name, w in module._parameters.items()]),
-        tuple([(name, buffer.detach().clone()) for name, buffer in buffers.items()]),
+        tuple([buffer for buffer in buffers if buffer is not None]),
         tuple(children),
     )
+
+
+def _constant(name: str, buffer: Tensor | None) -> tuple[str, tuple[int, ...], float, dtype | None] | None:
+    """A buffer on the CPU whose elements are one value, as a mould has it."""
+    from torch import Tensor, get_default_dtype
+
+    if type(buffer) is not Tensor or buffer.device.type != "cpu" or not buffer.numel():
+        return None
+    floating = buffer.is_floating_point()
+    value = buffer.flatten()[0].item()
+    if (floating and buffer.dtype != get_default_dtype()) or not bool((buffer == value).all()):
+        return None
+    return name, tuple(buffer.shape), value, None if floating else buffer.dtype

@@ -196,7 +196,11 @@ def get_network(name_or_path: str | os.PathLike[str]) -> Network:
 
 def as_network(what: Network | str | os.PathLike[str]) -> Network:
     """A network as it is, or that of a name or path; raises `BlockforgeError`."""
-    return what if isinstance(what, Network) else get_network(what)
+    if isinstance(what, Network):
+        return what
+    if not isinstance(what, str | os.PathLike):
+        raise BlockforgeError(f"{what!r}: is no network; give a Network, a name, or the path of a file")
+    return get_network(what)
 
 
 def list_networks() -> list[str]:

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from blockforge import wiring
 from blockforge.block import STAGE_KEYS, Block
 from blockforge.documents import Flat, is_hole
-from blockforge.errors import BlockforgeError
+from blockforge.errors import BlockforgeError, OpError
 from blockforge.explain import block_name, explain, hole_hint
+from blockforge.graph import check_parts
 from blockforge.paths import SETTINGS, Plain, tupled
 from blockforge.registry import Registry
 from blockforge.settings import HOLE
@@ -118,10 +119,15 @@ def make_stage(
         flat.mistake(
             (*place, "depth"), f"block {kind} takes {cls.arity} inputs, so it can't be repeated; set its depth to 1"
         )
-    if len(flat.mistakes) > before:
-        return None
     if scope is None:
         scope = f"{name}.{{n}}" if cls.repeatable else name
+    if isinstance(scope, str) and scope and _STAGE_NAME.fullmatch(name):
+        try:
+            check_parts(scope.replace("{n+1}", "1").replace("{n}", "0"))
+        except OpError as error:
+            flat.mistake((*place, "scope") if "scope" in raw else place, str(error))
+    if len(flat.mistakes) > before:
+        return None
     return Stage(name, block, depth, sources, scope)
 
 

@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from blockforge import Block, Channels, Groups, Kernel, Scope, Search, Stride, Value, hookimpl
-from blockforge.errors import OpError
+from blockforge import Block, Channels, Groups, Kernel, OpError, Scope, Search, Stride, Value, hookimpl
 
 
 class ShuffleUnit(Block):
@@ -46,10 +45,10 @@ class GroupedShuffleUnit(Block):
     """1x1 convolutions in groups, a shuffle between; the input is added, or pooled and joined at stride 2."""
 
     paper: ClassVar[str] = "arXiv:1707.01083"
-    width: Channels = 240  # output channels
+    width: Channels = 272  # output channels
     stride: Stride = 1
     kernel: Kernel = 3  # of the depthwise convolution
-    groups: Annotated[Groups, Search(2, 3, 4, 8)] = 3  # of both 1x1 convolutions
+    groups: Annotated[Groups, Search(2, 3, 4, 8)] = 4  # of both 1x1 convolutions
     entry_groups: Groups | None = None  # of the first 1x1 convolution where the shape changes; None: groups
     ratio: Annotated[int, Field(ge=1), Search(2, 4, 8)] = 4  # output channels / channels of the depthwise convolution
     bias: bool = False  # of both 1x1 convolutions

@@ -10,8 +10,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from blockforge import Activation, Block, BlockSpec, Channels, Kernel, Scope, Search, Stride, Value, hookimpl
-from blockforge.block import ScaledWidth
+from blockforge import (
+    Activation,
+    Block,
+    BlockSpec,
+    Channels,
+    Kernel,
+    ScaledWidth,
+    Scope,
+    Search,
+    Stride,
+    Value,
+    hookimpl,
+)
 
 from .plain import Conv, Padding
 

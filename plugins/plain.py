@@ -9,8 +9,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from blockforge import Activation, Block, Channels, Groups, Kernel, Probability, Scope, Stride, Value, hookimpl, ops
-from blockforge.block import ScaledWidth
+from blockforge import (
+    Activation,
+    Block,
+    Channels,
+    Groups,
+    Kernel,
+    Probability,
+    ScaledWidth,
+    Scope,
+    Stride,
+    Value,
+    hookimpl,
+    ops,
+)
 
 Padding = Annotated[int, Field(ge=0)]
 

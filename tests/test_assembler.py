@@ -315,23 +315,39 @@ def test_repeats_of_a_block_that_counts_its_own_ops_need_none():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ("a: {block: conv, scope: train}", "text: train.0: nn.Module has an attribute 'train' of its own; choose "
-                                           "another "
-                                           "name"),
-        ("a: {block: conv, scope: 'a b'}", "text: a b.0: 'a b' is no name for a module; use letters, digits, '_' and "
-                                           "'-'"),
         ("a: {block: pool, scope: x}\nb: {block: pool, scope: x}", "text: x: this name is taken already; give each op "
                                                                    "of a "
                                                                    "scope a name of its own"),
         ("a: {block: pool, scope: x}\nb: {block: conv, scope: x.y}", "text: x.y.0: x is an op, so nothing can lie in "
                                                                      "it; "
                                                                      "give one of them another name"),
-        ("a: {block: conv, scope: '{m}'}", "text: {m}.0: '{m}' is no name for a module; use letters, digits, '_' and "
-                                           "'-'"),
     ],
 )  # fmt: skip
-def test_names_that_clash_or_cannot_be(stages, message):
+def test_names_that_clash(stages, message):
     assert refusal(assemble, network(stages)) == message
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        ("train", "train: nn.Module has an attribute 'train' of its own; choose another name"),
+        ("x.__y", "x.__y: in a class Python changes '__y', with its two underscores; choose another name"),
+        ("a b.half", "a b.half: 'a b' is no name for a module; use letters, digits, '_' and '-'"),
+        ("{m}", "{m}: '{m}' is no name for a module; use letters, digits, '_' and '-'"),
+        ("x.{n", "x.{n: '{n' is no name for a module; use letters, digits, '_' and '-'"),
+        ("a..b", "a..b: '' is no name for a module; use letters, digits, '_' and '-'"),
+    ],
+)
+def test_scopes_that_cannot_be(scope, message):
+    found = refusal(network, f"a: {{block: conv, scope: '{scope}'}}", kind=InvalidNetwork)
+    assert found.partition(": a.scope: ")[2] == message
+
+
+def test_a_stage_whose_name_no_module_can_have_needs_a_scope():
+    assert refusal(network, "half: {block: conv}", kind=InvalidNetwork).endswith(
+        ": half: half.0: nn.Module has an attribute 'half' of its own; choose another name"
+    )
+    assert names(assemble(network("half: {block: conv, scope: x}"))) == ["x.0", "x.1", "x.2"]
 
 
 @pytest.mark.parametrize("name", ["input", "classes", "norm", "a.b", "a b", '""', "ünit", '"a*"'])

@@ -188,7 +188,8 @@ def test_show_as_markdown():
 def test_show_as_json():
     record = json.loads(output("show", "lenet5", "--batch", "64", "--json"))
     assert list(record) == [
-        "name", "about", "paper", "input", "classes", "hash", "by", "rows", "selected", "totals", "memory", "notes",
+        "name", "about", "paper", "input", "classes", "outputs", "input_transform", "preprocess", "hash", "by", "rows",
+        "selected", "totals", "memory", "notes",
     ]  # fmt: skip
     assert record["input"] == [1, 32, 32]
     assert record["rows"][1] == {
@@ -382,14 +383,17 @@ LISTS = {
     "blocks": "`blockforge list --blocks` lists all",
     "spaces": "`blockforge list --spaces` lists all",
 }
-BOTTLENECK = "width, stride, ratio, groups, shortcut, attention"
+BOTTLENECK = (
+    "width, stride, stride_on, pre_activation, bias, shortcut, shortcut_kernel, shortcut_norm, attention, "
+    "attention_name, ratio, reduce_first, groups"
+)
 STAGES = "stem, layer1, layer2, layer3, layer4, head"
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["show", "resnet5"], f"resnet5: no network of this name; did you mean 'resnet50', 'seresnet50' or 'resnet18'? {LISTS['networks']}"),
+        (["show", "resnet5"], f"resnet5: no network of this name; did you mean 'resnet56', 'resnet50' or 'resnet152'? {LISTS['networks']}"),
         (["show", "digits"], "digits: a search space, not a network; use it with `blockforge search digits`"),
         (["show", "--block", "botleneck"], f"botleneck: no block of this name; did you mean 'bottleneck'? {LISTS['blocks']}"),
         (["search", "digit"], f"digit: no space of this name; did you mean 'digits'? {LISTS['spaces']}"),
@@ -404,7 +408,7 @@ STAGES = "stem, layer1, layer2, layer3, layer4, head"
         (["show", "resnet50", "--set", "layer1.width="], "--set layer1.width: '': no value; write null, or \"\" for an empty text"),
         (["show", "resnet50", "--set", "layer1.width=0"], "resnet50: layer1.width: must be at least 1, but is 0"),
         (["show", "resnet50", "--set", "layer1.width=wide"], "resnet50: layer1.width: must be a whole number, but is 'wide'"),
-        (["show", "resnet50", "--set", "layer1.attention={block: squeeze_excitation, reducton: 4}"], "resnet50: layer1.attention.reducton: block squeeze_excitation has no parameter 'reducton'; did you mean 'reduction'? it has reduction, divisor, activation, gate"),
+        (["show", "resnet50", "--set", "layer1.attention={block: squeeze_excitation, reducton: 4}"], "resnet50: layer1.attention.reducton: block squeeze_excitation has no parameter 'reducton'; did you mean 'reduction'? it has reduction, divisor, round_limit, activation, gate"),
         (["show", "resnet50", "--set", "layer1.attention=[4]"], "resnet50: layer1.attention: must be a block's name or {block: NAME, ...}, but is (4,)"),
         (["show", "resnet50", "--set", "layer1.groups=3"], "resnet50: layer1.0.conv2: groups=3 must divide the 64 output channels; use a divisor of 64"),
         (["show", "resnet50", "--set", "layer1.width=1000000000"], "resnet50: layer1.width: must be at most 1,048,576, but is 1,000,000,000"),
@@ -529,7 +533,7 @@ def test_a_faulty_plugin_file_stops_every_command(here: Path, name: str, command
     ("arguments", "expected"),
     [
         (["shwo"], "blockforge: no command 'shwo'; did you mean 'show'? `blockforge --help` shows what it takes"),
-        (["xyz"], "blockforge: no command 'xyz'; there are list, show, export, plugins, search, best; `blockforge --help` shows what it takes"),
+        (["xyz"], "blockforge: no command 'xyz'; there are list, show, export, verify, plugins, search, best; `blockforge --help` shows what it takes"),
         (["show"], "blockforge show: give a NETWORK, or a block with --block BLOCK; `blockforge show --help` shows what it takes"),
         (["show", "lenet5", "--frmula"], "blockforge show: no option '--frmula'; did you mean '--formula' or '--format'? `blockforge show --help` shows what it takes"),
         (["show", "lenet5", "--json", "--format", "csv"], "blockforge show: give --json or --format, not both; `blockforge show --help` shows what it takes"),

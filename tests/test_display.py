@@ -32,7 +32,10 @@ def test_rows_add_up_to_the_cost(name: str, by: str):
     whole = cost.training
     assert totals == (whole.params, whole.macs, whole.activations)
     always = [row for row in rows if not row.training]
-    assert [sum(getattr(row, key) for row in always) for key in ("macs", "activations")] == [cost.macs, cost.activations]
+    assert [sum(getattr(row, key) for row in always) for key in ("macs", "activations")] == [
+        cost.macs,
+        cost.activations,
+    ]
     for row in rows:
         assert len(cells_of(row, by)) == len(columns_of(by))
 

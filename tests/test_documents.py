@@ -76,8 +76,8 @@ def test_another_block_drops_what_it_lacks():
         (
             "a: {extends: resnet19}",
             [
-                "1:5: extends: resnet19: no network of this name; did you mean 'resnet18', 'resnet50' or "
-                "'seresnet50'? `blockforge list --networks` lists all"
+                "1:5: extends: resnet19: no network of this name; did you mean 'resnet18', 'resnet152' or "
+                "'resnet110'? `blockforge list --networks` lists all"
             ],
         ),
         (
@@ -156,7 +156,8 @@ def test_a_file_holds_one_network_or_many():
         entries(parse_yaml("- 1", "y.yaml"))
     assert str(caught.value) == (
         "y.yaml: holds no mapping; write a network's keys: "
-        "name, about, paper, input, classes, norm, drop_path, init, extends, stages, set"
+        "name, about, paper, input, input_transform, preprocess, classes, norm, drop_path, init, outputs, extends, "
+        "stages, scale, set"
     )
 
 

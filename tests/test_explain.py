@@ -42,7 +42,8 @@ def explained(block, **fields):
             "residual",
             {"strid": 1},
             "strid",
-            "block residual has no parameter 'strid'; did you mean 'stride'? it has width, stride, shortcut, attention",
+            "block residual has no parameter 'strid'; did you mean 'stride' or 'stride_on'? it has width, stride, "
+            "stride_on, pre_activation, bias, shortcut, shortcut_kernel, shortcut_norm, attention, attention_name",
         ),
         ("add", {"x": 1}, "x", "block add has no parameter 'x'; it has none"),
         (
@@ -56,7 +57,7 @@ def explained(block, **fields):
             {"attention": {"block": "squeeze_excitation", "gat": 1}},
             "attention.gat",
             "block squeeze_excitation has no parameter 'gat'; did you mean 'gate'? "
-            "it has reduction, divisor, activation, gate",
+            "it has reduction, divisor, round_limit, activation, gate",
         ),
     ],
 )

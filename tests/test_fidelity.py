@@ -49,6 +49,8 @@ def quiet(module: nn.Module) -> nn.Module:
     for layer in module.modules():
         if isinstance(layer, nn.Dropout) or type(layer).__name__ in ("StochasticDepth", "DropPath"):
             layer.p = 0.0
+        if isinstance(getattr(layer, "drop_rate", None), float):  # timm's, which calls dropout as a function
+            layer.drop_rate = 0.0
     return module.train()
 
 

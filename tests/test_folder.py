@@ -119,3 +119,16 @@ def test_a_file_that_is_no_json(tmp_path):
     with pytest.raises(BlockforgeError) as caught:
         read_json(tmp_path / "run.json")
     assert str(caught.value) == f"{tmp_path / 'run.json'}: can't be read: it holds no JSON; give another run"
+
+
+def test_a_search_that_was_stopped_before_it_wrote_anything_goes_on(tmp_path):
+    (tmp_path / "workers.log").touch()
+    with Folder(tmp_path).claim(SETTINGS, KEYS):
+        pass
+
+
+def test_a_file_that_is_no_mapping(tmp_path):
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(BlockforgeError) as caught:
+        read_json(tmp_path / "run.json")
+    assert str(caught.value) == f"{tmp_path / 'run.json'}: can't be read: it holds no mapping; give another run"

@@ -153,7 +153,8 @@ def test_a_field_of_some_of_the_blocks_is_varied_where_there_is_such_a_block_in_
     assert holes_of(space) == {"layer2.block": ["residual", "bottleneck"], "layer2.ratio": [2, 4]}
     assert mistake(ratio, block) == (
         "4:3: layer*.ratio: none of the stages layer1, layer2, layer3, layer4 has a parameter 'ratio'; they have "
-        "attention, block, depth, from, scope, shortcut, stride, width"
+        "attention, attention_name, bias, block, depth, from, pre_activation, scale, scope, shortcut, "
+        "shortcut_kernel, shortcut_norm, stride, stride_on, width"
     )
     both = {hole.parameter for hole in space_of(block, "layer*.width: {choice: [8, 16]}").holes}
     assert "layer2.width" in both
@@ -328,8 +329,8 @@ def test_a_range_is_tried_up_to_its_last_step_and_no_further():
                                                   "is 3"),
         ("layer2.block: {choice: [residual, {block: bottleneck, radio: 2}]}",
          "4:3: layer2.radio: block bottleneck has no parameter 'radio'; did you mean 'ratio'? it has width, stride, "
-         "ratio, "
-         "groups, shortcut, attention"),
+         "stride_on, pre_activation, bias, shortcut, shortcut_kernel, shortcut_norm, attention, attention_name, ratio, "
+         "reduce_first, groups"),
         ("layer2.block: {choice: [residual, {block: bottleneck, ratio: {choice: []}}]}",
          "4:3: layer2.ratio: a choice needs a list with at least one value, but is []; name what to choose from"),
         ("layer2.block: any", "4:3: layer2.block: `any` needs bounds, but there are none; write {choice: [...]} or "

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from blockforge import build, builder, list_networks
+from blockforge import Network, build, builder, list_networks
 from blockforge.codegen.text import source
 from blockforge.mould import take_mould
+from blockforge.registry import load_registry
 
 
 def constructed(name: str) -> nn.Module:
@@ -129,3 +132,68 @@ def on_meta() -> nn.Module:
 def test_what_a_mould_cannot_hold_has_none(make: Callable[[], nn.Module]) -> None:
     assert take_mould(make()) is None
     assert take_mould(nn.Sequential(nn.Sequential(nn.ReLU()), make())) is None
+
+
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from blockforge import Block, Op, Scope, Value, hookimpl
+from blockforge.ops.base import Call
+
+@dataclass(frozen=True)
+class Odd(Op):
+    helper: ClassVar[str] = '''
+class Odd(nn.Conv2d):
+    made = 0
+
+    def __init__(self):
+        super().__init__(3, 3, 1)
+        nn.init.zeros_(self.weight)
+        self.seen = []
+        Odd.made += 1
+        self.number = Odd.made
+        self.register_buffer("third", torch.full((), 1 / 3, dtype=torch.float64))
+        self.register_buffer("dice", torch.rand(3))
+'''
+    def shape(self, *inputs):
+        return inputs[0]
+
+    def call(self, *inputs):
+        return Call("Odd")
+
+class Odder(Block):
+    def expand(self, g: Scope, x: Value) -> Value:
+        return g.op("odd", Odd(), x)
+
+@hookimpl
+def register_blocks():
+    return [Odder]
+"""
+
+
+def test_what_an_author_constructs_is_constructed_each_time(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(OWN)
+    load_registry([tmp_path / "odd.py"])
+    network = Network.from_yaml("input: [3, 4, 4]\nstages:\n  a: {block: odder}\n")
+    one, two, three = (build(network, init=False).a[0].odd for _ in range(3))
+    assert [each.number for each in (one, two, three)] == [1, 2, 3]
+    assert one.seen is not two.seen
+    assert two.seen is not three.seen
+    for each in (one, two, three):
+        assert each.weight.eq(0).all()
+        assert each.third.dtype == torch.float64
+    assert not torch.equal(two.dice, three.dice)
+
+
+def test_a_cast_is_fake_among_fakes() -> None:
+    build("lenet5", init=False)
+    with FakeTensorMode():
+        module = build("lenet5", init=False)
+        assert {type(weight.data) for weight in module.parameters()} == {FakeTensor}
+
+
+def test_a_mould_is_forgotten_with_its_classes() -> None:
+    first = build("lenet5", init=False)
+    builder.module_of.cache_clear()
+    assert type(build("lenet5", init=False)) is type(build("lenet5")) is not type(first)
+    assert type(build("lenet5", init=False)) is type(build("lenet5"))

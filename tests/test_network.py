@@ -95,7 +95,7 @@ def test_one_of_several_networks_of_a_file_is_named_behind_a_number_sign(write, 
 
 def test_an_unknown_name_brings_the_closest():
     assert refusal(get_network, "resnet19", kind=UnknownName) == [
-        "resnet19: no network of this name; did you mean 'resnet18', 'resnet50' or 'seresnet50'? "
+        "resnet19: no network of this name; did you mean 'resnet18', 'resnet152' or 'resnet110'? "
         "`blockforge list --networks` lists all"
     ]
 
@@ -130,7 +130,8 @@ def test_all_mistakes_of_a_file_are_told_at_once(write, monkeypatch):
         "`blockforge list --blocks` lists all",
         "nets.yaml:6:41: layer2.stride: must be at least 1, but is 0",
         "nets.yaml:6:31: layer2.widht: block residual has no parameter 'widht'; did you mean 'width'? "
-        "it has width, stride, shortcut, attention",
+        "it has width, stride, stride_on, pre_activation, bias, shortcut, shortcut_kernel, shortcut_norm, attention, "
+        "attention_name",
         "nets.yaml:7:31: layer3.shortcut: must be 'none', 'A', 'B' or 'C', but is 'D'",
         "nets.yaml:8:47: head.depth: must be a whole number from 1 to 1,000, but is 0",
         "nets.yaml:7:44: layer3.from: no stage 'layr2' to read from; did you mean 'layer2', 'layer3' or 'layer1'? "
@@ -316,6 +317,7 @@ def test_the_flat_text_stands_alone(small):
         "paper: arXiv:1512.03385\n"
         "about: ResNet-18 for small images, with a 3x3 stem that keeps the size.\n"
         "input: [3, 32, 32]\n"
+        "preprocess: {mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616], resize: 32, crop: 32}\n"
         "init: {conv: kaiming_normal_fan_out}\n"
         "stages:\n"
         '  stem: {block: stem, width: 64, kernel: 3, stride: 1, pool: null, scope: ""}\n'

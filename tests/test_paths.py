@@ -80,10 +80,12 @@ def test_what_a_path_means(path, places):
         ("layer1", "layer1: names a whole stage; write layer1.FIELD, as in layer1.depth"),
         ("layer*", "layer*: names whole stages; write layer*.FIELD, as in layer*.depth"),
         ("pool*.widht", "pool*.widht: none of the stages pool has a parameter 'widht'; they have block, ceil_mode, "
-                        "count_include_pad, depth, from, kernel, kind, padding, scope, stride"),
+                        "count_include_pad, depth, from, kernel, kind, padding, scale, scope, stride"),
         ("layer*.radio", "layer*.radio: none of the stages layer1, layer2 has a parameter 'radio'; did you mean "
                          "'ratio'? "
-                         "they have attention, block, depth, from, groups, ratio, scope, shortcut, stride, width"),
+                         "they have attention, attention_name, bias, block, depth, from, groups, pre_activation, "
+                         "ratio, reduce_first, scale, scope, shortcut, shortcut_kernel, shortcut_norm, stride, "
+                         "stride_on, width"),
     ],
 )  # fmt: skip
 def test_what_a_path_that_means_nothing_says(path, message):

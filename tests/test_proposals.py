@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from blockforge.costing import cost
-from blockforge.registry import get_registry
+from blockforge.registry import get_registry, load_registry
 from blockforge.study.objectives import resolve_limits
 from blockforge.study.proposals import Proposer
 from blockforge.study.space import load_space, space_from_yaml
@@ -109,3 +109,31 @@ def test_proposals_go_on_alike_in_a_new_process():
     again = Proposer(space, study, "tpe", 0, ())
     again.known |= {each.network.hash for each in begun}
     assert [each.choices for each in begun + drain(study, again, 5)] == expected
+
+
+def test_an_exception_of_a_blocks_own_refuses_its_candidate_alone(write):
+    file = write(
+        "moody.py",
+        """
+        from blockforge import Block, Channels, Scope, Value, hookimpl
+
+        class Moody(Block):
+            width: Channels = 8
+
+            def expand(self, g: Scope, x: Value) -> Value:
+                return g.conv("conv", x, self.width, 3 + 0 // (self.width - 8))
+
+        @hookimpl
+        def register_blocks():
+            return [Moody]
+        """,
+    )
+    load_registry([file])
+    space = space_from_yaml(
+        "base: resnet18_cifar\nset: {input: [1, 8, 8], layer1.block: moody}\n"
+        "vary: {layer1.width: {choice: [12, 8, 16]}}\n"
+    )
+    study, proposer = proposer_of(space)
+    assert {proposal.choices["layer1.width"] for proposal in drain(study, proposer)} == {12, 16}
+    reasons = {trial.user_attrs.get("refused") for trial in study.trials}
+    assert "ZeroDivisionError: integer division or modulo by zero" in reasons

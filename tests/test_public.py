@@ -12,8 +12,8 @@ import pytest
 import blockforge
 
 PROMISED = {
-    "Block", "BlockSpec", "Channels", "Kernel", "Network", "Op", "Ratio", "Scope", "Search", "Value", "assemble",
-    "build", "cost", "get_network", "hookimpl", "list_blocks", "list_networks", "search", "source",
+    "Block", "BlockSpec", "Channels", "Kernel", "Network", "Op", "OpError", "Ratio", "ScaledWidth", "Scope", "Search",
+    "Value", "assemble", "build", "cost", "get_network", "hookimpl", "list_blocks", "list_networks", "search", "source",
 }  # fmt: skip
 
 CALLS = {

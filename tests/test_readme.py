@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from blockforge.registry import get_registry
+from blockforge.verification import cells, verify
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
@@ -80,6 +83,30 @@ def test_example_runs(example: Example, folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def verified() -> dict[str, list[str]]:
+    """The rows of the README's table of comparisons, by network."""
+    table = README.partition("<!-- table: verify -->")[2].partition("<!-- end -->")[0].strip().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    return {row[0]: row for row in rows}
+
+
+def test_the_table_of_comparisons_has_all_networks_and_no_difference() -> None:
+    rows = verified()
+    assert list(rows) == list(get_registry().networks)
+    assert {row[-1] for row in rows.values()} == {"same"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_the_table_of_comparisons_is_true() -> None:
+    rows = verified()
+    for verdict in verify(list(rows)):
+        if verdict.reference is None:
+            assert rows[verdict.name][1] == "layers"  # whose rows aren't here
+        else:
+            assert cells(verdict) == rows[verdict.name]
 
 
 def test_contributing_names_what_is_there() -> None:

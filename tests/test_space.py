@@ -230,7 +230,8 @@ data: digit
         "space.yaml:2:25: stem.widht: block stem has no parameter 'widht'; did you mean 'width'? it has width, kernel, "
         "stride, activation, pool, names",
         "space.yaml:5:3: layer2.radio: block bottleneck has no parameter 'radio'; did you mean 'ratio'? it has width, "
-        "stride, ratio, groups, shortcut, attention",
+        "stride, stride_on, pre_activation, bias, shortcut, shortcut_kernel, shortcut_norm, attention, attention_name, "
+        "ratio, reduce_first, groups",
         "space.yaml:5:3: layer2.expansion: a choice holds the same value twice: 2, 2; remove one",
     ]
 
@@ -242,8 +243,8 @@ data: digit
                                    "high]} "
                                    "somewhere"),
         ("base: resnet18_cifr\nvary: {layer1.depth: {range: [1, 2]}}\n",
-         "1:1: base: resnet18_cifr: no network of this name; did you mean 'resnet18_cifar' or 'resnet18'? "
-         "`blockforge list --networks` lists all"),
+         "1:1: base: resnet18_cifr: no network of this name; did you mean 'resnet18_cifar', 'resnet34_cifar' or "
+         "'preact_resnet18_cifar'? `blockforge list --networks` lists all"),
         ("base: resnet18_cifar\nextends: resnet18\nvary: {layer1.depth: {range: [1, 2]}}\n",
          "2:1: extends: `base` says it already; remove one of them"),
         ("base: resnet18_cifar\nvary: [1]\n", "2:1: vary: must be a mapping from paths to values, but is [1]"),

@@ -185,20 +185,27 @@ odd-names:
     assert source(network) == ODD
 
 
+# Lines: two that everybody knows stay short; the largest have many kinds of blocks.
+LONGEST = {"resnet50": 150, "mobilenet_v2": 150}
+
+
 @pytest.mark.parametrize("name", list_networks())
 def test_every_network_reads_as_if_a_person_had_written_it(name: str) -> None:
     text = source(name)
     compile(text, name, "exec")
     lines = text.splitlines()
-    assert len(lines) <= 150
+    assert len(lines) <= LONGEST.get(name, 250)
     assert max(map(len, lines)) <= WIDTH
     assert not any(line != line.rstrip() for line in lines)
     imports = [line for line in lines if line.startswith(("import", "from"))]
-    assert set(imports) <= {"import torch", "from torch import nn", "from collections import OrderedDict"}
+    collections = [each for each in ("OrderedDict", "namedtuple") if f"{each}(" in text]
+    expected = {"from torch import nn", *([f"from collections import {', '.join(collections)}"] if collections else [])}
+    assert set(imports) - {"import torch"} == expected
+    assert (f"namedtuple({OUTPUTS!r}".replace("'", '"') in text) == (len(get_network(name).outputs) > 1)
     assert ("import torch" in imports) == ("torch." in text.replace("import torch", ""))
     names = re.findall(r"^class (\w+)", text, re.MULTILINE)
     assert len(set(names)) == len(names)
-    for unused in {"OrderedDict", *names[:-1]}:
+    for unused in {"OrderedDict", "namedtuple", *names[:-1]}:
         assert len(re.findall(rf"\b{unused}\b", text)) != 1, unused
     assert ast.get_docstring(ast.parse(text)).startswith(name)
 

@@ -94,6 +94,11 @@ class Op:
         return repr(self)
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether it comes with blockforge."""
+        return type(self).__module__.startswith(__name__.rpartition(".")[0] + ".")
+
+    @property
     def kind(self) -> str:
         """The type that tables show: the module's name in torch, or the op's own."""
         return type(self).__name__

@@ -12,6 +12,7 @@ from blockforge.errors import BlockforgeError, SearchError
 from blockforge.study.executors import Event, Executor, LocalExecutor, Reported, Started
 from blockforge.study.folder import (
     FAILED,
+    LOG,
     NETWORK,
     RUN,
     WEIGHTS,
@@ -96,7 +97,7 @@ class _Driver:
 
     def __init__(self, plan: Plan, folder: Folder, progress: Progress) -> None:
         self.plan, self.folder, self.progress = plan, folder, progress
-        self.executor: Executor = LocalExecutor(plan.workers, plan.setup(), folder.path / "workers.log")
+        self.executor: Executor = LocalExecutor(plan.workers, plan.setup(), folder.path / LOG)
         self.records = {int(record["trial"]): record for record in records(folder.path).values()}
         self.running: dict[int, Proposal] = {}
         self.state = State(plan.space.name, str(folder.path), plan.trials, plan.workers, plan.objectives)
@@ -122,8 +123,8 @@ class _Driver:
                 f"searching {self.plan.space.name}: {self.plan.trials} trials, {self.plan.workers} at a time, "
                 f"kept in {self.folder.path}"
             )
-            self.executor.start()  # workers import torch while the driver imports optuna
             self._keep_settings()
+            self.executor.start()  # workers import torch while the driver imports optuna
             database = self.folder.path / "study.db"
             with open_study(database, self.plan.space.name, self.plan.objectives) as study:
                 self._train(study)
@@ -131,8 +132,8 @@ class _Driver:
         return self._finish()
 
     def _keep_settings(self) -> None:
+        write_json(self.folder.path / RUN, self.plan.settings())  # first: it tells whose folder it is
         write(self.folder.path / "space.yaml", self.plan.space.to_yaml())
-        write_json(self.folder.path / RUN, self.plan.settings())
 
     # -- trials
 

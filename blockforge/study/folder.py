@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMPLETE, FAILED = "complete", "failed"
 RUN, LOCK, NETWORK, METRICS, WEIGHTS = ("run.json", ".lock", "network.yaml", "metrics.json", "weights.safetensors")
+LOG = "workers.log"
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -36,10 +37,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that blockforge wrote; raises `BlockforgeError`."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it holds no JSON"
         raise BlockforgeError(f"{path}: can't be read: {reason}; give another run") from None
+    if not isinstance(content, dict):
+        raise BlockforgeError(f"{path}: can't be read: it holds no mapping; give another run")
     return content
 
 
@@ -93,7 +96,8 @@ class Folder:
 
     def _compare(self, settings: Mapping[str, Any], identity: tuple[str, ...]) -> None:
         if not (self.path / RUN).is_file():
-            if any(not file.name.startswith(".") for file in self.path.iterdir()):
+            # A search that was stopped in its first moments leaves a log at most.
+            if any(not file.name.startswith(".") and file.name != LOG for file in self.path.iterdir()):
                 raise BlockforgeError(f"{self.path}: is not empty, and holds no run; give another --run")
             return
         if not (self.path / "trials").exists():  # it ended before its first trial, and what it asked may be mended

@@ -97,8 +97,10 @@ class Proposer:
         try:
             network = self._space.draw(choose)
             refusal = self._refusal(network)
-        except BlockforgeError as error:
-            network, refusal = None, Refusal(INVALID, str(error), ((INVALID, 1.0),))
+        except Exception as error:  # a block's own expand may raise anything, and the search goes on
+            known = isinstance(error, BlockforgeError)
+            reason = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+            network, refusal = None, Refusal(INVALID, reason, ((INVALID, 1.0),))
         if refusal:
             self.refused[refusal.kind] += 1
             self.last_refusal = refusal.reason
