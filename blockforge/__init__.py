@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from blockforge.block import Kernel as Kernel
     from blockforge.block import Probability as Probability
     from blockforge.block import Ratio as Ratio
-    from blockforge.block import ScaledWidth as ScaledWidth
     from blockforge.block import Search as Search
     from blockforge.block import Stride as Stride
     from blockforge.builder import build as build
@@ -47,7 +46,6 @@ _HOMES = {
         "Kernel",
         "Probability",
         "Ratio",
-        "ScaledWidth",
         "Search",
         "Stride",
     ],

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic.fields import FieldInfo
 from pydantic.functional_validators import BeforeValidator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -222,6 +223,26 @@ def _types(annotation: Any) -> Iterator[Any]:
     for argument in get_args(annotation):
         if argument is not Ellipsis:
             yield from _types(argument)
+
+
+def is_width(field: FieldInfo) -> bool:
+    """Whether a field is a number of channels, or that or nothing (`Channels | None`)."""
+
+    def marked(annotation: Any) -> bool:
+        parts = get_args(annotation)
+        return any(isinstance(part, ScaledWidth) or marked(part) for part in parts)
+
+    return any(isinstance(item, ScaledWidth) for item in field.metadata) or marked(field.annotation)
+
+
+def is_block(field: FieldInfo) -> bool:
+    """Whether a field is a nested block, or that or nothing (`BlockSpec | None`)."""
+
+    def nested(annotation: Any) -> bool:
+        parts = get_args(annotation)
+        return (isinstance(annotation, type) and issubclass(annotation, Block)) or any(map(nested, parts))
+
+    return nested(field.annotation)
 
 
 def any_values(cls: type[Block], name: str) -> tuple[Any, ...] | range | None:

@@ -9,9 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from blockforge.costing import cost
 from blockforge.errors import BlockforgeError, did_you_mean
-from blockforge.network import get_network
 from blockforge.outline import outline
 from blockforge.plugin_loading import KINDS, Plugin
 from blockforge.registry import Registry
@@ -103,6 +101,9 @@ def _of_family(networks: list[Record], family: str) -> list[Record]:
 
 
 def _costs(name: str) -> Record:
+    from blockforge.costing import cost
+    from blockforge.network import get_network
+
     network = get_network(name)
     found = cost(network)
     return {"params": found.params, "macs": found.macs, "input": list(network.input)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -98,8 +98,10 @@ def _nested(model: type[BaseModel], loc: tuple[str | int, ...], what: str) -> tu
     for part in loc:
         field = model.model_fields.get(str(part))
         inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        kinds = [kind for kind in (inner, *get_args(inner)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not kinds:
             break
+        inner = kinds[0]
         model, what = inner, str(part)
     return model, what
 

@@ -185,6 +185,8 @@ class Network:
 def get_network(name_or_path: str | os.PathLike[str]) -> Network:
     """The network of a registered name, or of `FILE.yaml` or `FILE.yaml#NAME`; raises `BlockforgeError`."""
     registry = get_registry()
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise BlockforgeError(f"{name_or_path!r}: is no network; give a Network, a name, or the path of a file")
     name = os.fspath(name_or_path)
     if name not in registry.networks:
         return from_entry(find(name, registry), registry)
@@ -196,11 +198,7 @@ def get_network(name_or_path: str | os.PathLike[str]) -> Network:
 
 def as_network(what: Network | str | os.PathLike[str]) -> Network:
     """A network as it is, or that of a name or path; raises `BlockforgeError`."""
-    if isinstance(what, Network):
-        return what
-    if not isinstance(what, str | os.PathLike):
-        raise BlockforgeError(f"{what!r}: is no network; give a Network, a name, or the path of a file")
-    return get_network(what)
+    return what if isinstance(what, Network) else get_network(what)
 
 
 def list_networks() -> list[str]:

@@ -16,17 +16,22 @@ from blockforge.paths import Plain
 LOGITS = "logits"
 
 
-class Output(BaseModel):
-    """A stage whose output leaves the network under a name, always or in training only.
-
-    `weight` is the factor of its loss in training. Papers: auxiliary heads, arXiv:1409.4842 and arXiv:1512.00567.
-    """
+class Leaving(BaseModel):
+    """What a file says of an output: the stage that makes it, when, and the factor of its loss in training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    name: str
     stage: str
     when: Literal["always", "training"] = "always"
     weight: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Output(Leaving):
+    """A stage whose output leaves the network under a name, always or in training only.
+
+    Papers on auxiliary heads: arXiv:1409.4842 and arXiv:1512.00567.
+    """
+
+    name: str
 
 
 def read_outputs(value: Plain, flat: Flat) -> tuple[Output, ...]:
@@ -36,8 +41,12 @@ def read_outputs(value: Plain, flat: Flat) -> tuple[Output, ...]:
     raw = value.get("outputs")
     if raw is None:
         return (Output(name=LOGITS, stage=names[-1]),) if names else ()
-    if not isinstance(raw, dict) or not raw or is_hole(raw):
-        flat.mistake(("outputs",), f"must be a mapping such as {{logits: {names[-1:]}}}, but is {raw!r}")
+    if is_hole(raw):  # which is told with the other settings' holes
+        return ()
+    if not isinstance(raw, dict) or not raw:
+        flat.mistake(
+            ("outputs",), f"must be a mapping such as {{logits: {names[-1] if names else 'head'}}}, but is {raw!r}"
+        )
         return ()
     found: list[Output] = []
     for name, given in raw.items():
@@ -59,9 +68,9 @@ def _output(name: str, given: Any, stages: Collection[str], flat: Flat) -> Outpu
         flat.mistake(place, f"must be a stage's name or {{stage: NAME, when: training}}, but is {given!r}")
         return None
     try:
-        output = Output.model_validate({**fields, "name": name})
+        output = Output(name=name, **dict(Leaving.model_validate(fields)))
     except ValidationError as error:
-        for loc, message in explain(error, Output, "an output"):
+        for loc, message in explain(error, Leaving, "an output"):
             flat.mistake((*place, *loc), message)
         return None
     if output.stage not in stages:

@@ -7,7 +7,8 @@ import importlib.metadata
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -64,7 +65,8 @@ class Registry:
             if info.name not in disabled:
                 name = f"{plugins.__name__}.{info.name}"
                 plugin = Plugin(info.name, "built-in", "blockforge", version, name)
-                self._register(plugin, partial(importlib.import_module, name))
+                with _deferred_schemas():
+                    self._register(plugin, partial(importlib.import_module, name))
                 if plugin.error:
                     raise PluginError(f"{plugin.label}: {plugin.error}")
                 plugin.location = sys.modules[name].__file__ or name
@@ -203,6 +205,19 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "uninstalled"
+
+
+@contextmanager
+def _deferred_schemas() -> Iterator[None]:
+    """Leave the schemas of blocks that are defined now for their first use: a list or a help text needs none.
+
+    Only for the built-in ones, which the tests use: what is wrong with an author's fields is told at once.
+    """
+    Block.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        Block.model_config["defer_build"] = False
 
 
 _current: list[Registry] = []

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blockforge.block import Block, ScaledWidth
+from blockforge.block import Block, is_block, is_width
 from blockforge.errors import BlockforgeError
 from blockforge.explain import explain
 from blockforge.flat import Flat
@@ -24,8 +24,8 @@ class Scale(BaseModel):
     """Factors of every width and depth, and what widths are rounded to a multiple of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    width: Annotated[float, Field(gt=0, strict=True)] = 1.0
-    depth: Annotated[float, Field(gt=0, strict=True)] = 1.0
+    width: Annotated[float, Field(gt=0, le=1000, strict=True)] = 1.0
+    depth: Annotated[float, Field(gt=0, le=1000, strict=True)] = 1.0
     divisor: Annotated[int, Field(ge=1, strict=True)] = 8
 
 
@@ -66,12 +66,15 @@ def _widened(place: Plain, scale: Scale, resolve: Resolve) -> Plain:
     wider = dict(place)
     for key, field in fields.items():
         value = place.get(key)
-        if any(isinstance(item, ScaledWidth) for item in field.metadata) and scale.width != 1:
+        if scale.width != 1 and is_width(field):
             value = field.default if key not in place else value
             if type(value) is int:
                 wider[key] = make_divisible(value * scale.width, scale.divisor)
         elif isinstance(value, dict) and "block" in value:
             wider[key] = _widened(value, scale, resolve)
+        elif isinstance(value, str) and is_block(field):  # by its name alone
+            widened = _widened({"block": value}, scale, resolve)
+            wider[key] = widened if len(widened) > 1 else value
     return wider
 
 

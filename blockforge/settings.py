@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from blockforge.block import refusal
 from blockforge.documents import Flat, is_hole
+from blockforge.errors import did_you_mean
 from blockforge.explain import explain
 from blockforge.outputs import Output, read_outputs
 from blockforge.paths import SETTINGS, Plain, tupled
@@ -39,6 +40,7 @@ def _scheme(value: str) -> str:
     if value not in SCHEMES and not _WITH_STD.fullmatch(value):
         raise refusal(
             f"must be {', '.join(SCHEMES)}, normal_STD or trunc_normal_STD (normal_0.01, say), but is {value!r}"
+            f"{'' if 'normal' in value else did_you_mean(value, SCHEMES)}"
         )
     return value
 
@@ -113,7 +115,7 @@ def read_settings(value: Plain, flat: Flat) -> Settings | None:
     """Validate a flat document's settings, or note their mistakes in `flat` and return None."""
     given = {key: tupled(value[key]) for key in SETTINGS if key in value and key != "outputs"}
     given["outputs"] = read_outputs(value, flat)
-    holes = [key for key in given if is_hole(value.get(key))]
+    holes = [key for key in given if key != "name" and is_hole(value.get(key))]  # a network may be called "any"
     for key in holes:
         flat.mistake((key,), HOLE.format(value=value[key]))
         del given[key]
@@ -124,7 +126,8 @@ def read_settings(value: Plain, flat: Flat) -> Settings | None:
     if isinstance(given["input"], tuple) and len(given["input"]) not in (1, 3):
         flat.mistake(("input",), f"must be [channels, height, width], or [features], but is {value['input']}")
         given["input"] = (1,)
-    if given.get("input_transform") is True and given["input"][:1] != (3,):
+    known = "input" not in holes and isinstance(given["input"], tuple)
+    if given.get("input_transform") is True and known and given["input"][0] != 3:
         flat.mistake(
             ("input_transform",), f"needs an input of 3 channels, but it has {given['input'][0]}; set it to false"
         )

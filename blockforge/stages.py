@@ -76,7 +76,7 @@ def make_stage(
             (*place, "depth"),
             f"must be a whole number from 1 to {MAX_DEPTH:,}, but is {_number(depth)}{hole_hint(depth)}",
         )
-    if raw.get("scale", True) not in (True, False):
+    if type(raw.get("scale", True)) is not bool:
         flat.mistake((*place, "scale"), f"must be true or false, but is {raw['scale']!r}")
     if scope is not None and not isinstance(scope, str):
         flat.mistake((*place, "scope"), f"must be text, such as features.{{n}}, but is {scope!r}")

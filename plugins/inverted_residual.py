@@ -16,7 +16,6 @@ from blockforge import (
     BlockSpec,
     Channels,
     Kernel,
-    ScaledWidth,
     Scope,
     Search,
     Stride,
@@ -36,7 +35,7 @@ class InvertedResidual(Block):
     kernel: Kernel = 3
     padding: Padding | Literal["same"] | None = None  # of the depthwise convolution; None: half the kernel
     expansion: Annotated[int, Field(ge=1), Search(3, 4, 6)] = 6  # channels of the depthwise convolution / input's
-    expanded: Annotated[Channels | None, ScaledWidth()] = None  # those channels themselves; None: by the expansion
+    expanded: Channels | None = None  # those channels themselves; None: by the expansion
     activation: Activation = "relu6"
     attention: BlockSpec | None = None  # any block that keeps its input's shape, on the expanded channels
     names: tuple[str, str] = ("conv.#", "conv")  # of each part before the projection, and of the projection

@@ -16,7 +16,6 @@ from blockforge import (
     Groups,
     Kernel,
     Probability,
-    ScaledWidth,
     Scope,
     Stride,
     Value,
@@ -177,7 +176,7 @@ class Classifier(Block):
 
     paper: ClassVar[str] = "arXiv:1312.4400"
     repeatable: ClassVar[bool] = False
-    width: Annotated[Channels | None, ScaledWidth()] = 1000  # the classes; None: a map for each came in
+    width: Channels | None = 1000  # the classes; None: a map for each came in
     pool: Literal["adaptive", "mean"] = "adaptive"  # a module, or a mean written out
     dropout: Probability | None = None  # before the linear layer
     names: tuple[str, str, str] = ("avgpool", "dropout", "fc")  # of pool, dropout and linear layer

@@ -57,14 +57,15 @@ def from_document(document: Plain) -> Network:
 @lru_cache(maxsize=256)
 def random_network(seed: int) -> Network:
     """The network of this seed: two to seven stages, each of which fits those before it."""
-    return _Grower(Random(seed)).network()
+    blocks = sorted(registry().blocks)
+    return _Grower(Random(seed)).network(blocks[seed % len(blocks)])
 
 
 class _Grower:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.document: Plain = {
-            "input": rng.choice([[3, 12, 12], [4, 8, 8], [2, 9, 7]]),
+            "input": rng.choice([[3, 12, 12], [4, 8, 8], [2, 9, 7], [2, 20, 18]]),
             "classes": 5,
             "stages": {},
         }
@@ -73,9 +74,14 @@ class _Grower:
         self.shapes: dict[str, Shape] = {"input": tuple(self.document["input"])}
         self.favourites: list[Plain] = []
 
-    def network(self) -> Network:
+    def network(self, wanted: str) -> Network:
+        """A network that has this block if any of a few tries fits."""
         target = self.rng.randint(2, 7)
         self._first()
+        for _ in range(20):
+            if any(raw["block"] == wanted for raw in self.document["stages"].values()):
+                break
+            self._add(self._parameters(wanted) | self._sources(wanted))
         for _ in range(60):
             if len(self.document["stages"]) >= target:
                 break
@@ -107,6 +113,11 @@ class _Grower:
             self._add(self._varied(self.rng.choice(self.favourites)))
         else:
             self._add(self._stage())
+
+    def _sources(self, block: str) -> Plain:
+        """What feeds a block of several inputs: what feeds the next stage anyway, twice."""
+        last = list(self.shapes)[-1]
+        return {} if registry().block(block).arity == 1 else {"from": [last, last]}
 
     def _first(self) -> None:
         """A stage of random ops, so that 150 networks have all kinds of them, whatever blocks there are."""

@@ -371,6 +371,21 @@ def test_stride_is_the_first_repeats():
     assert [node.name for node in graph if "downsample" in node.name] == ["a.0.downsample.0", "a.0.downsample.1"]
 
 
+def test_the_input_transform_comes_first_and_only_where_it_is_asked_for():
+    plain = network("a: {block: conv, width: 8}")
+    graph = assemble(plain.set({"input_transform": True}))
+    assert names(graph) == ["input_transform", *names(assemble(plain))]
+    assert graph.nodes[1].op == ops.ChannelAffine((0.458, 0.448, 0.45), (-0.03, -0.088, -0.188))
+    assert graph.nodes[2].inputs[0].node is graph.nodes[1]
+    assert (graph.nodes[1].params, graph.nodes[1].macs) == (0, 0)
+    assert cost(plain).params == cost(plain.set({"input_transform": True})).params
+    assert plain.hash != plain.set({"input_transform": True}).hash
+    assert plain.hash == plain.set({"preprocess": {"mean": [0, 0, 0], "std": [1, 1, 1]}}).hash
+    assert refusal(plain.set, {"input_transform": True, "input": [1, 8, 8]}, kind=InvalidNetwork) == (
+        "text: input_transform: needs an input of 3 channels, but it has 1; set it to false"
+    )
+
+
 def test_norms_are_the_networks():
     graph = assemble(network("a: {block: residual, width: 4}", norm="{eps: 0.001, momentum: null}"))
     norms = [node.op for node in graph if isinstance(node.op, ops.BatchNorm2d)]

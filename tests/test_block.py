@@ -220,7 +220,7 @@ def test_the_key_is_a_plain_tuple_that_nests():
     inner = SqueezeExcitation(reduction=4)
     key = Plain(attention=inner).key
     assert key[0] is Plain
-    assert key[-1] == inner.key == (SqueezeExcitation, 4, 1, "relu", "sigmoid")
+    assert key[-1] == inner.key == (SqueezeExcitation, 4, 1, (float, 0.0), "relu", "sigmoid")
     assert Plain(attention=SqueezeExcitation(reduction=4)).key == key
     assert hash(key) == hash(Plain(attention=inner))
 
@@ -306,7 +306,7 @@ def test_a_nested_block_is_given_in_a_file_by_name_or_mapping(spec):
         ("{reduction: 4}", "attention: must be a block's name or {block: NAME, ...}, but is {'reduction': 4}"),
         ("{block: squeeze_excitation, reduktion: 4}",
          "attention.reduktion: block squeeze_excitation has no parameter 'reduktion'; did you mean 'reduction'? it has "
-         "reduction, divisor, activation, gate"),
+         "reduction, divisor, round_limit, activation, gate"),
         ("{block: squeeze_excitation, reduction: 0}", "attention.reduction: must be at least 1, but is 0"),
         ("{block: residual, attention: {block: residual, attention: se}}",
          "attention.attention.attention: se: no block of this name; did you mean 'squeeze_excitation'? "

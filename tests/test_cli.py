@@ -205,13 +205,22 @@ def test_show_as_json():
         "formula": "(5*5*1+1)*6",
         "macs": 117_600,
         "activations": 4704,
+        "training": False,
     }
+    assert record["outputs"] == [{"name": "logits", "stage": "fc3", "when": "always", "weight": 1.0}]
+    assert (record["input_transform"], record["preprocess"]) == (
+        False,
+        {"mean": [0.1307], "std": [0.3081], "resize": 32, "crop": 32, "interpolation": "bilinear"},
+    )
+    changed = json.loads(output("show", "resnet18", "--input", "1,64,64", "--json"))
+    assert changed["preprocess"] is None  # it is of three channels
     cost = blockforge.cost("lenet5")
     assert record["totals"] == {
         "params": cost.params,
         "macs": cost.macs,
         "activations": cost.activations,
         "peak_memory": cost.peak_memory,
+        "training_macs": cost.macs,
     }
     assert record["memory"] == {
         "batch": 64,
@@ -221,6 +230,16 @@ def test_show_as_json():
         "total": 64 * 32 * 32 * 4 + 2 * 64 * cost.activations * 4 + 4 * cost.params,
     }
     assert record["hash"] == blockforge.get_network("lenet5").hash
+    found = json.loads(output("show", "googlenet_aux", "--by", "stage", "--json"))
+    assert [(each["name"], each["when"], each["weight"]) for each in found["outputs"]] == [
+        ("logits", "always", 1.0), ("aux2", "training", 0.3), ("aux1", "training", 0.3),
+    ]  # fmt: skip
+    assert [row["name"] for row in found["rows"] if row["training"]] == ["aux1", "aux2"]
+    assert (found["totals"]["macs"], found["totals"]["training_macs"]) == (1_498_376_192, 1_506_748_416)
+    assert found["preprocess"] == {
+        "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "resize": 256, "crop": 224,
+        "interpolation": "bilinear",
+    }  # fmt: skip
     selected = json.loads(output("show", "lenet5", "--stage", "fc*", "--json"))["selected"]
     assert selected == {"stage": "fc*", "params": 59_134, "macs": 58_920, "activations": 818}
 
@@ -276,14 +295,55 @@ def test_list_gives_all_by_family():
 def test_list_narrows_by_section_and_pattern():
     assert list(json.loads(output("list", "--blocks", "--json"))) == ["blocks"]
     found = json.loads(output("list", "resnet*", "--networks", "--json"))
-    assert [each["name"] for each in found["networks"]] == ["resnet18", "resnet50", "resnet18_cifar"]
+    assert [each["name"] for each in found["networks"]] == [
+        "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet50_v1", "resnet101_v1", "resnet152_v1",
+        "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
+        "resnet18_cifar", "resnet34_cifar", "preact_resnet18_cifar", "resnet20", "resnet32", "resnet44", "resnet56",
+        "resnet110", "d2l_resnet18",
+    ]  # fmt: skip
+    nin = json.loads(output("list", "nin*", "--networks", "--json"))["networks"]
+    assert [(each["name"], each["year"]) for each in nin] == [
+        ("nin_imagenet", 2013), ("d2l_nin", 2013), ("nin_cifar10", 2013),
+    ]  # fmt: skip
     assert "family network" in squeezed("list", "CIFAR")
     assert "block" not in output("list", "lenet").splitlines()[0]
     assert message("list", "resnt18", "--networks") == (
-        "resnt18: no network matches; did you mean 'resnet18', 'resnet50' or 'resnet18_cifar'?"
+        "resnt18: no network matches; did you mean 'resnet18', 'seresnet18' or 'resnet152'?"
     )
     assert message("list", "xyz") == (
         "xyz: no network, block or space matches; `blockforge list` without a pattern lists all"
+    )
+
+
+LENETS = """\
+family  network          paper              year  input    parameters     MACs
+------  ---------------  -----------------  ----  -------  ----------  -------
+lenet   lenet5           LeCun et al. 1998  1998  1x32x32      61,706  416,520
+        lenet5_relu_max  LeCun et al. 1998  1998  1x28x28      61,706  416,520
+        d2l_lenet        LeCun et al. 1998  1998  1x28x28      61,706  416,520
+        d2l_lenet_bn     LeCun et al. 1998  1998  1x28x28      44,878  281,640
+"""
+
+
+def test_list_gives_the_networks_of_a_family_with_their_costs_within_limits():
+    assert output("list", "--family", "lenet", "--costs") == LENETS
+    assert (
+        output("list", "--max-macs", "416520", "--family", "lenet") == LENETS
+    )  # a limit is inclusive, and shows costs
+    assert list(json.loads(output("list", "--family", "nin", "--json"))) == ["networks"]
+    (only,) = json.loads(output("list", "lenet", "--max-params", "5e4", "--networks", "--json"))["networks"]
+    assert (only["name"], only["params"], only["macs"], only["input"]) == ("d2l_lenet_bn", 44_878, 281_640, [1, 28, 28])
+    assert "parameters" not in output("list", "--family", "lenet")
+    assert message("list", "--family", "lenet", "--max-params", "1000") == (
+        "list: none of 4 networks is within the limits; the smallest, d2l_lenet_bn, has 44,878 parameters and "
+        "281,640 MACs; raise the limits"
+    )
+    assert message("list", "--family", "resne") == (
+        "resne: no family of this name; did you mean 'resnet', 'densenet' or 'senet'? there are alexnet, densenet, "
+        "efficientnet, googlenet, inception, lenet, mobilenet, nin, resnet, senet, shufflenet, vgg"
+    )
+    assert message("list", "res*", "--family", "lenet") == (
+        "res*: no network matches; `blockforge list` without a pattern lists all"
     )
 
 
@@ -540,6 +600,8 @@ def test_a_faulty_plugin_file_stops_every_command(here: Path, name: str, command
         (["show", "lenet5", "--by", "block", "--formula"], "blockforge show: --formula is of layers; leave out --by; `blockforge show --help` shows what it takes"),
         (["show", "lenet5", "--input", "1,8,8", "--input", "1,8,8"], "blockforge show: a network has one input; give --input once; `blockforge show --help` shows what it takes"),
         (["show", "--block", "conv", "--by", "stage"], "blockforge show: a block has no stages; leave out --by and --stage; `blockforge show --help` shows what it takes"),
+        (["list", "--costs", "--blocks"], "blockforge list: --family, --costs, --max-params and --max-macs are of networks alone; `blockforge list --help` shows what it takes"),
+        (["list", "--max-macs", "few"], "blockforge list: invalid value for '--max-macs': 'few' is not a valid float; `blockforge list --help` shows what it takes"),
         (["export", "lenet5"], "blockforge export: missing option '--python'; `blockforge export --help` shows what it takes"),
         (["show", "lenet5", "--batch", "0"], "blockforge show: invalid value for '--batch': 0 is not in the range x>=1; `blockforge show --help` shows what it takes"),
     ],

@@ -12,7 +12,7 @@ import pytest
 import blockforge
 
 PROMISED = {
-    "Block", "BlockSpec", "Channels", "Kernel", "Network", "Op", "OpError", "Ratio", "ScaledWidth", "Scope", "Search",
+    "Block", "BlockSpec", "Channels", "Kernel", "Network", "Op", "OpError", "Ratio", "Scope", "Search",
     "Value", "assemble", "build", "cost", "get_network", "hookimpl", "list_blocks", "list_networks", "search", "source",
 }  # fmt: skip
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from blockforge import get_network
+from blockforge.assembler import DEVIATIONS, MEANS
 from blockforge.documents import Flat
-from blockforge.settings import Init, Norm, read_settings
+from blockforge.settings import SCHEMES, Init, Norm, Preprocess, read_settings
 
 
 def read(**given):
@@ -31,8 +33,31 @@ def test_all_are_read():
     hash(settings)
 
 
+def test_preprocessing_is_read_and_holds_for_as_many_channels_as_it_names():
+    settings, mistakes = read(preprocess={"mean": [0, 0.5, 1], "std": [1, 2, 3], "crop": 8}, input_transform=True)
+    assert mistakes == []
+    assert settings.preprocess == Preprocess(mean=(0.0, 0.5, 1.0), std=(1.0, 2.0, 3.0), resize=None, crop=8)
+    assert settings.preprocess.interpolation == "bilinear"
+    assert settings.input_transform
+    hash(settings)
+    resnet = get_network("resnet18")
+    assert resnet.preprocess == Preprocess(mean=MEANS, std=DEVIATIONS, resize=256, crop=224)
+    assert resnet.set({"input": [1, 64, 64]}).preprocess is None
+    assert resnet.set({"preprocess.crop": 64}).preprocess == Preprocess(mean=MEANS, std=DEVIATIONS, resize=256, crop=64)
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, "normal_0.01", "normal_1", "normal_.5", "trunc_normal_0.02"])
+def test_every_scheme_is_one(scheme):
+    settings, mistakes = read(init={"conv": scheme, "keys": {"*.weight": scheme}})
+    assert (settings.init, mistakes) == (Init(conv=scheme, keys=(("*.weight", scheme),)), [])
+
+
+ONE = {"mean": [0.5], "std": [0.5]}
 _SEARCH = "is a choice for a search to make; give a value, or use the file with `blockforge search`"
-_SCHEMES = "'default', 'zeros', 'kaiming_normal_fan_out', 'kaiming_normal_fan_in', 'normal_0.01' or 'trunc_normal_0.01'"
+_SCHEMES = (
+    "default, zeros, ones, kaiming_normal_fan_out, kaiming_normal_fan_in, kaiming_normal_fan_out_grouped, "
+    "xavier_uniform, uniform_fan_out, normal_STD or trunc_normal_STD (normal_0.01, say)"
+)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +80,42 @@ _SCHEMES = "'default', 'zeros', 'kaiming_normal_fan_out', 'kaiming_normal_fan_in
         ({"drop_path": 1}, "drop_path: must be less than 1, but is 1"),
         ({"drop_path": "a"}, "drop_path: must be a number, but is 'a'"),
         ({"init": {"conv": "zero"}}, f"init.conv: must be {_SCHEMES}, but is 'zero'; did you mean 'zeros'?"),
+        ({"input": 3, "input_transform": True}, "input: must be a list, but is 3"),
+        (
+            {"preprocess": {"mean": [0.0] * 3, "std": [1.0] * 3, "rezize": 4}},
+            "preprocess.rezize: preprocess has no parameter 'rezize'; did you mean 'resize'? it has mean, std, resize, "
+            "crop, interpolation",
+        ),
+        ({"init": {"linear": "normal_"}}, f"init.linear: must be {_SCHEMES}, but is 'normal_'"),
+        ({"init": {"linear": "normal_-1"}}, f"init.linear: must be {_SCHEMES}, but is 'normal_-1'"),
+        ({"init": {"keys": {"*.bn3.weight": "nought"}}}, f"init.keys.0.1: must be {_SCHEMES}, but is 'nought'"),
         (
             {"init": {"x": "zeros"}},
-            "init.x: init has no parameter 'x'; it has conv, conv_bias, linear, linear_bias",
+            "init.x: init has no parameter 'x'; it has conv, conv_bias, linear, linear_bias, keys",
         ),
         ({"about": 3}, "about: must be text, but is 3"),
+        ({"preprocess": 3}, "preprocess: must be a mapping, but is 3"),
+        ({"preprocess": "any"}, f"preprocess: any {_SEARCH}"),
+        ({"preprocess": ONE | {"mean": 0.5}}, "preprocess.mean: must be a list, but is 0.5"),
+        ({"preprocess": ONE | {"mean": ["a"]}}, "preprocess.mean.0: must be a number, but is 'a'"),
+        ({"preprocess": ONE | {"std": [0]}}, "preprocess.std.0: must be greater than 0, but is 0"),
+        (
+            {"preprocess": ONE | {"mean": [0.5, 0.5, 0.5]}},
+            "preprocess: mean has 3 entries, but std 1; give one for each channel",
+        ),
+        ({"preprocess": ONE | {"resize": 0}}, "preprocess.resize: must be at least 1, but is 0"),
+        ({"preprocess": ONE | {"crop": 2**20 + 1}}, "preprocess.crop: must be at most 1,048,576, but is 1,048,577"),
+        (
+            {"preprocess": ONE | {"interpolation": "nearst"}},
+            "preprocess.interpolation: must be 'nearest', 'bilinear' or 'bicubic', but is 'nearst'; "
+            "did you mean 'nearest'?",
+        ),
+        ({"input_transform": 1}, "input_transform: must be true or false, but is 1"),
+        ({"input_transform": "any"}, f"input_transform: any {_SEARCH}"),
+        (
+            {"input": [1, 8, 8], "input_transform": True},
+            "input_transform: needs an input of 3 channels, but it has 1; set it to false",
+        ),
     ],
 )
 def test_mistakes(given, message):

@@ -16,7 +16,7 @@ from blockforge.assembler import assemble, graph_of
 from blockforge.builder import make
 from blockforge.codegen.layout import WIDTH
 from blockforge.codegen.structure import structure
-from blockforge.codegen.text import source_of
+from blockforge.codegen.text import OUTPUTS, source_of
 from blockforge.errors import BlockforgeError
 from blockforge.ops import Call, Op, Shape
 from tests.interpreter import Interpreter, unsettle

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from blockforge.block import Block, ScaledWidth
+from blockforge.block import Block, is_width
 from blockforge.codegen.structure import Item, Unit, is_variable
 from blockforge.ops import ACTIVATIONS, Activation, Argument
 
@@ -130,7 +130,7 @@ class _Chooser:
                 self.fields[name] = values
                 info = type(blocks[0]).model_fields[name]
                 # Channels have no usual value: whoever reads a call wants to see all of them.
-                if not info.is_required() and not any(isinstance(m, ScaledWidth) for m in info.metadata):
+                if not info.is_required() and not is_width(info):
                     self.defaults[name] = _spelled(info.default)
         shapes = [_input_shape(unit) for unit in plan.units]
         self.input_name = _free("in_features" if len(shapes[0]) == 1 else "in_channels", self.fields)
@@ -192,7 +192,7 @@ class _Chooser:
         if not _constant(self.channels):
             bases[self.input_name] = self.channels
         if slot[1] == "padding":
-            for name, values in bases.items():
+            for name, values in sorted(bases.items(), key=lambda base: "kernel" not in base[0]):  # stable
                 if _equal(tuple(value // 2 for value in values), vector):
                     return f"{self._field(name)} // 2"
         for name, values in bases.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from itertools import takewhile
+from textwrap import wrap
 from typing import Any
 
 from blockforge.assembler import assemble
 from blockforge.codegen.arguments import Plan, Slot, call_arguments, literal
 from blockforge.codegen.classes import plan_classes
-from blockforge.codegen.layout import CallText, fold, named_call, wrapped
+from blockforge.codegen.layout import WIDTH, CallText, fold, named_call, wrapped
 from blockforge.codegen.lifetime import Statement, body
 from blockforge.codegen.naming import camel_case
 from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
@@ -30,10 +31,20 @@ def source(network: Network | str | os.PathLike[str]) -> str:
     title = f"{network.name} ({network.paper})" if network.paper else network.name
     if network.document.get("extends") == network.name:  # what an edit of a registered network looks like
         title = f"A variant of {title}"
-    return source_of(assemble(network), camel_case(network.name), title)
+    return source_of(assemble(network), camel_case(network.name), title, images_line(network))
 
 
-def source_of(graph: Graph, class_name: str, title: str) -> str:
+def images_line(network: Network) -> str:
+    """What is done to images before the network, in a line for people; empty if nothing is said."""
+    found = network.preprocess
+    if found is None:
+        return ""
+    steps = [f"shorter side to {found.resize} pixels ({found.interpolation})"] if found.resize else []
+    steps += [f"centre {found.crop}x{found.crop}"] if found.crop else []
+    return f"Images: {', '.join([*steps, f'values from 0 to 1, mean {found.mean}, std {found.std}'])}."
+
+
+def source_of(graph: Graph, class_name: str, title: str, images: str = "") -> str:
     """The source of a graph's module under a class name; raises `BlockforgeError` if helpers clash."""
     root = structure(graph)
     helpers = _helpers(graph)
@@ -57,7 +68,9 @@ def source_of(graph: Graph, class_name: str, title: str) -> str:
         imports = [f"from collections import {', '.join(collections)}", "", *imports]
     if "torch." not in text.replace("import torch", ""):
         imports.remove("import torch")
-    return f'"""{_one_line(title)}, written by blockforge."""\n\n' + "\n".join(imports) + "\n\n\n" + text + "\n"
+    more = "\n\n" + "\n".join(wrap(images, WIDTH)) + "\n" if images else ""
+    head = f'"""{_one_line(title)}, written by blockforge.{more}"""\n\n'
+    return head + "\n".join(imports) + "\n\n\n" + text + "\n"
 
 
 def _helpers(graph: Graph) -> dict[str, str]:

@@ -54,7 +54,7 @@ class Op:
 
     def shape(self, *inputs: Shape) -> Shape:
         """The output's shape for these input shapes; raises `OpError` where torch would refuse."""
-        raise NotImplementedError
+        raise OpError(f"{self.kind} says nothing of its output's shape; write `def shape(self, *inputs)` in its class")
 
     def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """The shapes of all outputs; one for most ops."""
@@ -87,7 +87,7 @@ class Op:
 
     def expression(self, *names: str) -> str:
         """The code that computes the op from variables of these names."""
-        raise NotImplementedError
+        raise OpError(f"{self.kind} has neither a call nor an expression; write one of them in its class")
 
     def hashed(self) -> str:
         """What of the op is part of a network's identity: its type and its arguments."""

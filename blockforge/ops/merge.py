@@ -52,7 +52,7 @@ class Mul(Op):
         raise OpError(
             f"Mul takes inputs of one shape, or (C, 1, 1) and (C, H, W), but they are {_list(inputs)}; "
             + (
-                "give both the same channels"
+                f"give both the same {'size' if a[0] == b[0] else 'channels'}"
                 if len(a) == len(b)
                 else "pool with adaptive_avg_pool, which keeps (C, 1, 1)"
             )

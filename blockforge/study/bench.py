@@ -54,7 +54,7 @@ class Bench:
         try:
             metrics, weights = self._test(job) if job.weights is not None else self._train(job, note, facts)
             failure = None
-        except Exception as error:  # a user's objective may raise anything, and the search goes on
+        except (Exception, SystemExit) as error:  # a user's objective may raise anything, and the search goes on
             metrics, weights, failure = {}, None, _failure(error)
         facts["seconds"] = round(time.perf_counter() - start, 3)
         return Outcome(job.number, metrics, tuple(history), weights, failure, facts)
@@ -179,7 +179,7 @@ def _unpickled(pickled: bytes) -> Callable[..., Any]:
     return objective
 
 
-def _failure(error: Exception) -> dict[str, str]:
+def _failure(error: Exception | SystemExit) -> dict[str, str]:
     from blockforge.study.training import NotFiniteError
 
     message = " ".join(str(error).split())

@@ -27,7 +27,7 @@ def row(name: str) -> list[object]:
 
 
 def main() -> None:
-    """Print the table for the names given, or all nine."""
+    """Print the table for the names given, or all."""
     torch.set_num_threads(1)
     table(
         "Building, as a ratio to the reference's constructor",

@@ -9,7 +9,7 @@ import sys
 
 from tests.benchmarks.measure import table
 
-COMMANDS = (("--help", 1 / 10), ("list", 1 / 6), ("show resnet50", 1 / 4))
+COMMANDS = (("--help", 1 / 10), ("list", 1 / 6), ("list --costs", 1 / 3), ("show resnet50", 1 / 4))
 
 
 def cpu_seconds(arguments: list[str]) -> float:

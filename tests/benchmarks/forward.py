@@ -62,7 +62,7 @@ def tiny() -> list[object]:
 
 
 def main() -> None:
-    """Print the table for the names given, or all nine and the tiny network."""
+    """Print the table for the names given, or all and the tiny network."""
     torch.set_num_threads(1)
     names = sys.argv[1:] or NAMES
     rows = [row(name, *pair(name), torch.randn(2, 3, 224, 224), 9, 1) for name in names]

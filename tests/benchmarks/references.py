@@ -1,11 +1,12 @@
-"""The nine networks that torchvision or timm has, as those build them."""
+"""One or two networks of each family that torchvision or timm has, as those build them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torchvision
 from torch import nn
+
+from blockforge.references import reference_of
 
 NAMES = (
     "alexnet",
@@ -13,8 +14,10 @@ NAMES = (
     "resnet18",
     "resnet50",
     "googlenet",
+    "inception_v3",
     "densenet121",
     "mobilenet_v2",
+    "efficientnet_b0",
     "shufflenet_v2_x1_0",
     "seresnet50",
 )
@@ -22,9 +25,7 @@ NAMES = (
 
 def constructor(name: str) -> Callable[[], nn.Module]:
     """What builds the reference, initialised as its library does."""
-    if name.startswith("seresnet"):
-        import timm
-
-        return lambda: timm.create_model(name)
-    options = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
-    return lambda: getattr(torchvision.models, name)(**options)
+    found = reference_of(name, "torchvision") or reference_of(name, "timm")
+    if found is None or found.make is None:
+        raise ValueError(f"{name}: neither torchvision nor timm has it")
+    return found.make
