@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -65,13 +66,17 @@ def main() -> None:
     """Print the table for the names given, or all and the tiny network."""
     torch.set_num_threads(1)
     names = sys.argv[1:] or NAMES
-    rows = [row(name, *pair(name), torch.randn(2, 3, 224, 224), 9, 1) for name in names]
-    if not sys.argv[1:]:
-        rows.append(tiny())
+
+    def rows() -> Iterator[list[object]]:
+        for name in names:
+            yield row(name, *pair(name), torch.randn(2, 3, 224, 224), 9, 1)
+        if not sys.argv[1:]:
+            yield tiny()
+
     table(
         "Running, as a ratio to the reference in eager mode (batch 2, 224x224)",
         ["network", "forward", "A/A", "forward + backward", "A/A"],
-        rows,
+        rows(),
     )
 
 

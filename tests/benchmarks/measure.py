@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 Side = Callable[[], object]
 
@@ -45,8 +45,8 @@ def ratio(ours: Side, reference: Side, *, rounds: int = 7, repeats: int = 1) -> 
     return statistics.median(ratios), statistics.median(mine), statistics.median(theirs)
 
 
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a Markdown table."""
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a Markdown table, each row when it is there."""
     print(f"\n{title}\n")
     print("| " + " | ".join(head) + " |")
     print("|" + "|".join(" --- " for _ in head) + "|")
