@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block
-from blockforge.codegen.text import source, source_of
+from blockforge.codegen.text import network_source, source_of
 from blockforge.errors import BlockforgeError
 from blockforge.mould import Mould, take_mould
 from blockforge.network import Network, get_network
@@ -65,7 +65,7 @@ def build(
 def _source(network: Network) -> tuple[str, bool]:
     """The source of a network, and whether all classes in it are blockforge's own."""
     graph = assemble(network)
-    return source(network), not any(node.op.helper and not node.op.is_built_in for node in graph)
+    return network_source(network, graph), not any(node.op.helper and not node.op.is_built_in for node in graph)
 
 
 def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:

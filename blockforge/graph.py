@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from blockforge.errors import NameTaken, OpError
+from blockforge.names import check_part, check_parts
 from blockforge.ops import Input, Op, Shape, show_shape
+from blockforge.wiring import behind
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -19,30 +20,6 @@ if TYPE_CHECKING:
 
 MAX_OPS = 100_000
 MAX_ELEMENTS = 2**40
-
-# Attributes of nn.Module, nn.Sequential, nn.ModuleList and nn.ModuleDict: a child of that name would break the
-# module (a test compares).
-RESERVED = frozenset(
-    # As text, since a list of a hundred lines would say no more.
-    """T_destination _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _compiled_call_impl
-    _forward_hooks _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks
-    _forward_pre_hooks_with_kwargs _get_abs_string_index _get_backward_hooks _get_backward_pre_hooks
-    _get_item_by_idx _get_name _is_full_backward_hook _load_from_state_dict _load_state_dict_post_hooks
-    _load_state_dict_pre_hooks _maybe_warn_non_full_backward_hook _modules _named_members
-    _non_persistent_buffers_set _parameters _register_load_state_dict_pre_hook _register_state_dict_hook
-    _replicate_for_data_parallel _save_to_state_dict _slow_forward _state_dict_hooks
-    _state_dict_pre_hooks _version _wrapped_call_impl add_module append apply bfloat16 buffers
-    call_super_init children clear compile cpu cuda double dump_patches eval extend extra_repr float
-    forward get_buffer get_extra_state get_parameter get_submodule half insert ipu items keys
-    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters
-    pop register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
-    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
-    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
-    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to
-    to_empty train training type update values xpu zero_grad""".split()  # noqa: SIM905
-)
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_sound_parts: set[str] = set()  # parts of names that were checked: graphs share them by the thousand
 
 
 class Expandable(Protocol):
@@ -199,15 +176,15 @@ class Graph:
         """The indices of the nodes that run in training only: nothing that leaves in eval mode needs them."""
         if not self.training:
             return frozenset()
-        needed: dict[bool, set[int]] = {True: set(), False: set()}
-        for only, found in needed.items():
-            waiting = [value.node for name, value in self.outputs.items() if (name in self.training) is only]
-            while waiting:
-                node = waiting.pop()
-                if node.index not in found:
-                    found.add(node.index)
-                    waiting += [value.node for value in node.inputs]
-        return frozenset(needed[True] - needed[False])
+        training, always = (
+            [value.node.index for name, value in self.outputs.items() if (name in self.training) is only]
+            for only in (True, False)
+        )
+        ours, theirs = (behind(indices, self._feeding) for indices in (training, always))
+        return frozenset(ours - theirs)
+
+    def _feeding(self, index: int) -> list[int]:
+        return [value.node.index for value in self.nodes[index].inputs]
 
     def _check_name(self, name: str) -> None:
         if name in self._names:
@@ -216,8 +193,7 @@ class Graph:
             raise NameTaken(f"{name}: this name is a scope with ops of its own; give the op another name")
         scope, _, last = name.rpartition(".")
         if scope in self._scopes:  # and so are the scopes around it
-            if last not in _sound_parts:
-                _check_part(name, last)
+            check_part(name, last)
             return
         fresh = []
         while scope and scope not in self._scopes:
@@ -303,24 +279,6 @@ class Graph:
             reads += [b"%s%d.%d" % (kind, i, port) for i, (maker, port, kind) in enumerate(results) if maker == index]
             backward[index] = _digest(forward[index], *sorted(reads))
         return _digest(b"network", *sorted(backward.values())).hex()
-
-
-def check_parts(name: str) -> None:
-    """Refuse a dotted name of which a part can't name a module; raises `OpError`."""
-    for part in name.split("."):
-        if part not in _sound_parts:
-            _check_part(name, part)
-
-
-def _check_part(name: str, part: str) -> None:
-    if part.startswith("__"):
-        raise OpError(f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name")
-    if part in RESERVED:
-        raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
-    if not _NAME.fullmatch(part):
-        raise OpError(f"{name or repr(name)}: {part!r} is no name for a module; use letters, digits, '_' and '-'")
-    if len(_sound_parts) < MAX_OPS:
-        _sound_parts.add(part)
 
 
 def _refuse_size(name: str, op: Op, operands: tuple[Shape, ...], shapes: tuple[Shape, ...]) -> None:

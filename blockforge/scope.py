@@ -38,15 +38,10 @@ class Scope:
 
     def op(self, name: str, op: Op, *xs: Value) -> Value:
         """Add any op that has one output."""
-        graph = self._graph
-        try:
-            value = graph.add(graph.path(self._path, name), op, xs, self._expansion)
-        except OpError as error:
-            error.located = True
-            raise
-        if type(value) is tuple:
+        value = self._add(name, op, xs)
+        if not isinstance(value, Value):
             raise self._at(name, OpError(f"{op.kind} has several outputs; use `outputs` for it"))
-        return value  # type: ignore[return-value]  # mypy doesn't narrow by `type(...) is`, which is the faster test
+        return value
 
     def outputs(self, name: str, op: Op, *xs: Value) -> tuple[Value, ...]:
         """Add any op and return all its outputs."""

@@ -13,7 +13,7 @@ from blockforge.block import STAGE_KEYS, Block
 from blockforge.documents import Flat, is_hole
 from blockforge.errors import BlockforgeError, OpError
 from blockforge.explain import block_name, explain, hole_hint
-from blockforge.graph import check_parts
+from blockforge.names import check_parts
 from blockforge.paths import SETTINGS, Plain, tupled
 from blockforge.registry import Registry
 from blockforge.settings import HOLE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from typing import TypeVar
 
 from blockforge.errors import did_you_mean
 
 INPUT = "input"
+T = TypeVar("T", bound=Hashable)
 
 Sources = tuple[tuple[str, tuple[str, ...]], ...]
 """Each stage with the stages that feed it, in file order."""
@@ -95,16 +97,18 @@ def only_for(sources: Sources, some: frozenset[str], others: frozenset[str]) -> 
     """The stages that feed `some` of the outputs but none of the `others`."""
     if not some:
         return frozenset()
-    feeding = dict(sources)
+    feeding = {INPUT: (), **dict(sources)}
+    ours, theirs = (behind(names, feeding.__getitem__) for names in (some, others))
+    return frozenset(ours - theirs)
 
-    def behind(names: frozenset[str]) -> set[str]:
-        found: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in found and name != INPUT:
-                found.add(name)
-                waiting += feeding[name]
-        return found
 
-    return frozenset(behind(some) - behind(others))
+def behind(starts: Iterable[T], feeding: Callable[[T], Iterable[T]]) -> set[T]:
+    """The starts, and all that feeds them, directly or not."""
+    found: set[T] = set()
+    waiting = list(starts)
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += feeding(each)
+    return found

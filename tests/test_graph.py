@@ -20,7 +20,8 @@ from blockforge import graph as graph_module
 from blockforge.assembler import graph_of
 from blockforge.errors import BlockforgeError, NameTaken, OpError
 from blockforge.files import dump_yaml
-from blockforge.graph import RESERVED, Graph, Value
+from blockforge.graph import Graph, Value
+from blockforge.names import RESERVED
 from blockforge.ops import Op, Shape
 from blockforge.scope import Scope
 

@@ -13,7 +13,8 @@ from blockforge.assembler import assemble, graph_of
 from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
 from blockforge.codegen.text import source_of
 from blockforge.errors import OpError
-from blockforge.graph import RESERVED, Graph
+from blockforge.graph import Graph
+from blockforge.names import RESERVED
 from blockforge.ops import ACTIVATIONS
 from tests.random_networks import from_text
 

@@ -28,10 +28,15 @@ OUTPUTS = "Outputs"
 def source(network: Network | str | os.PathLike[str]) -> str:
     """The network's Python source: what `build` runs; it imports torch alone. Raises `BlockforgeError`."""
     network = as_network(network)
+    return network_source(network, assemble(network))
+
+
+def network_source(network: Network, graph: Graph) -> str:
+    """The source of a network whose graph is there already; raises `BlockforgeError` if helpers clash."""
     title = f"{network.name} ({network.paper})" if network.paper else network.name
     if network.document.get("extends") == network.name:  # what an edit of a registered network looks like
         title = f"A variant of {title}"
-    return source_of(assemble(network), camel_case(network.name), title, images_line(network))
+    return source_of(graph, camel_case(network.name), title, images_line(network))
 
 
 def images_line(network: Network) -> str:
