@@ -79,10 +79,12 @@ def cost(network: Network | Graph | str | os.PathLike[str]) -> Cost:
         for name in network.order:
             stage = network.stages[name]
             inputs = tuple([shapes[source] for source in stage.sources])
-            key = (stage.block.key, stage.depth, stage.shares_scope, inputs)
-            counts = _stages.get(key)
-            if counts is None:
-                counts = _remember(_stages, key, _stage_counts(stage, inputs, scratch))
+            if stage.depth == 1:
+                counts = block_counts(stage.block, inputs, scratch)
+            else:
+                key = (stage.block.key, stage.depth, stage.shares_scope, inputs)
+                found = _stages.get(key)
+                counts = found or _remember(_stages, key, _stage_counts(stage, inputs, scratch))
             shapes[name] = counts[0]
             params += counts[1]
             if name in network.training_stages:
@@ -93,14 +95,13 @@ def cost(network: Network | Graph | str | os.PathLike[str]) -> Cost:
     except BlockforgeError:
         assemble(network)  # raises the same with the op's full path and the smallest input that works
         raise
+    scratch.clear()
     return Cost(params, macs, activations, more, network)
 
 
 def _stage_counts(stage: Stage, inputs: tuple[Shape, ...], scratch: _Scratch) -> _Counts:
     """The counts of a stage: its first block's, and its repeats' with a factor once they keep their shape."""
     block, depth = stage.block, stage.depth
-    if depth == 1:
-        return block_counts(block, inputs, scratch)
     if stage.shares_scope:
         scratch.check_names(block, inputs)
     params = macs = activations = done = 0
@@ -136,6 +137,14 @@ class _Scratch:
         self.graph = Graph()
         self.values: dict[Shape, Value] = {}  # a block sees of its input but the shape: any value of it will do
 
+    def clear(self) -> None:
+        """Let go of what was expanded, cycle by cycle, so that its memory is free at once and not when gc comes."""
+        for expansion in self.graph.expansions:
+            expansion.output = None
+        self.graph.nodes.clear()
+        self.graph.expansions.clear()
+        self.values.clear()
+
     def check_names(self, block: Block, inputs: tuple[Shape, ...]) -> None:
         """Refuse a block whose repeats would share their names; raises `NameTaken`."""
         graph = Graph()
@@ -144,16 +153,22 @@ class _Scratch:
 
     def counts(self, block: Block, inputs: tuple[Shape, ...]) -> _Counts:
         """The counts of one block."""
-        if len(self.graph.nodes) > MANY_NODES:  # so that the cap on ops is that of a block, as it is in a new graph
-            self.graph, self.values = Graph(), {}
         graph = self.graph
+        start = len(graph.nodes)
+        if start > MANY_NODES:  # so that the cap on ops is that of a block, as it is in a new graph
+            graph, start = Graph(), 0
+            self.graph, self.values = graph, {}
         path = str(len(graph.expansions))
         value = self.values.get(inputs[0]) if len(inputs) == 1 else None
-        xs = (value,) if value else tuple([graph.input(shape, f"input{path}_{i}") for i, shape in enumerate(inputs)])
-        start = len(graph.nodes)
+        if value is None:
+            xs = tuple([graph.input(shape, f"input{path}_{i}") for i, shape in enumerate(inputs)])
+            start = len(graph.nodes)
+        else:
+            xs = (value,)
         output = expand(graph, path, block, xs)
-        self.values[output.shape] = output
-        return (output.shape, *_counted(graph.nodes[start:]))
+        shape = output.shape
+        self.values[shape] = output
+        return (shape, *_counted(graph.nodes[start:]))
 
 
 def _counted(nodes: Iterable[Node]) -> tuple[int, int, int]:
@@ -164,8 +179,8 @@ def _counted(nodes: Iterable[Node]) -> tuple[int, int, int]:
         params += node.params
         macs += op.macs(*node.input_shapes)
         if node.inputs and not op.identity:
-            for shape in node.shapes:
-                activations += prod(shape)
+            shapes = node.shapes
+            activations += prod(shapes[0]) if len(shapes) == 1 else sum(map(prod, shapes))
     return params, macs, activations
 
 

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from blockforge.errors import NameTaken, OpError
-from blockforge.names import check_part, check_parts
+from blockforge.names import check_parts, sound_parts
 from blockforge.ops import Input, Op, Shape, show_shape
 from blockforge.wiring import behind
 
@@ -127,6 +127,8 @@ class Graph:
 
     def path(self, scope: str, name: str) -> str:
         """The full name of `name` in `scope`; a last part `#` becomes the scope's next free integer."""
+        if name == "#":
+            return f"{scope}.{self.count(scope)}" if scope else str(self.count(""))
         full = f"{scope}.{name}" if scope and name else scope or name
         if full[-1:] == "#":
             parent, _, last = full.rpartition(".")
@@ -141,27 +143,25 @@ class Graph:
         name = name or "op"  # a block on its own may put its op at the scope itself, which has no name there
         self._check_name(name)
         for value in inputs:
-            if not isinstance(value, Value):
-                raise OpError(
-                    f"{name}: an operand must be a value of the graph, but got {type(value).__name__}; "
-                    "pass what expand was given or what an earlier op returned"
-                )
-            if value.graph is not self:
-                raise OpError(f"{name}: an operand belongs to another graph; pass values of this expand's own")
+            if type(value) is not Value or value.graph is not self:
+                _refuse_operand(name, value)
         operands = tuple([value.shape for value in inputs])
         try:
             shapes = op.shapes(*operands)
             params = op.params(*operands)
         except OpError as error:
             raise type(error)(f"{name}: {error}") from None
-        if params > MAX_ELEMENTS or (prod(shapes[0]) if len(shapes) == 1 else max(map(prod, shapes))) > MAX_ELEMENTS:
+        sole = len(shapes) == 1
+        if params > MAX_ELEMENTS or (prod(shapes[0]) if sole else max(map(prod, shapes))) > MAX_ELEMENTS:
             _refuse_size(name, op, operands, shapes)
-        if len(self.nodes) >= MAX_OPS:
+        nodes = self.nodes
+        index = len(nodes)
+        if index >= MAX_OPS:
             raise OpError(f"{name}: the network has more than {MAX_OPS:,} operations; make it shallower")
-        node = Node(len(self.nodes), name, op, inputs, operands, shapes, params, expansion)
-        self.nodes.append(node)
+        node = Node(index, name, op, inputs, operands, shapes, params, expansion)
+        nodes.append(node)
         self._names.add(name)
-        if len(shapes) == 1:
+        if sole:
             return Value(self, node, 0, shapes[0])
         return tuple(Value(self, node, port, shape) for port, shape in enumerate(shapes))
 
@@ -187,22 +187,25 @@ class Graph:
         return [value.node.index for value in self.nodes[index].inputs]
 
     def _check_name(self, name: str) -> None:
-        if name in self._names:
+        names, scopes = self._names, self._scopes
+        if name in names:
             raise NameTaken(f"{name}: this name is taken already; give each op of a scope a name of its own")
-        if name in self._scopes:
+        if name in scopes:
             raise NameTaken(f"{name}: this name is a scope with ops of its own; give the op another name")
         scope, _, last = name.rpartition(".")
-        if scope in self._scopes:  # and so are the scopes around it
-            check_part(name, last)
+        if last not in sound_parts:
+            check_parts(name)
+        if not scope or scope in scopes:  # and so are the scopes around it
             return
         fresh = []
-        while scope and scope not in self._scopes:
-            if scope in self._names:
+        while scope and scope not in scopes:
+            if scope in names:
                 raise NameTaken(f"{name}: {scope} is an op, so nothing can lie in it; give one of them another name")
             fresh.append(scope)
-            scope = scope.rpartition(".")[0]
-        check_parts(name)
-        self._scopes.update(fresh)
+            scope, _, part = scope.rpartition(".")
+            if part not in sound_parts:
+                check_parts(name)
+        scopes.update(fresh)
 
     def readers(self) -> list[list[tuple[Node, int]]]:
         """For each node, who reads any of its outputs: (node, operand's position), in order."""
@@ -279,6 +282,15 @@ class Graph:
             reads += [b"%s%d.%d" % (kind, i, port) for i, (maker, port, kind) in enumerate(results) if maker == index]
             backward[index] = _digest(forward[index], *sorted(reads))
         return _digest(b"network", *sorted(backward.values())).hex()
+
+
+def _refuse_operand(name: str, value: object) -> NoReturn:
+    if isinstance(value, Value):
+        raise OpError(f"{name}: an operand belongs to another graph; pass values of this expand's own")
+    raise OpError(
+        f"{name}: an operand must be a value of the graph, but got {type(value).__name__}; "
+        "pass what expand was given or what an earlier op returned"
+    )
 
 
 def _refuse_size(name: str, op: Op, operands: tuple[Shape, ...], shapes: tuple[Shape, ...]) -> None:

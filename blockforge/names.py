@@ -28,25 +28,23 @@ RESERVED = frozenset(
     to_empty train training type update values xpu zero_grad""".split()  # noqa: SIM905
 )
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_sound_parts: set[str] = set()  # parts of names that were checked: graphs share them by the thousand
+sound_parts: set[str] = set()  # parts of names that were checked: graphs share them by the thousand
 MANY = 100_000
 
 
 def check_parts(name: str) -> None:
     """Refuse a dotted name of which a part can't name a module; raises `OpError`."""
     for part in name.split("."):
-        check_part(name, part)
+        if part not in sound_parts:
+            _check_part(name, part)
 
 
-def check_part(name: str, part: str) -> None:
-    """Refuse a dotted name for one of its parts; raises `OpError`."""
-    if part in _sound_parts:
-        return
+def _check_part(name: str, part: str) -> None:
     if part.startswith("__"):
         raise OpError(f"{name}: in a class Python changes {part!r}, with its two underscores; choose another name")
     if part in RESERVED:
         raise OpError(f"{name}: nn.Module has an attribute {part!r} of its own; choose another name")
     if not _NAME.fullmatch(part):
         raise OpError(f"{name or repr(name)}: {part!r} is no name for a module; use letters, digits, '_' and '-'")
-    if len(_sound_parts) < MANY:
-        _sound_parts.add(part)
+    if len(sound_parts) < MANY:
+        sound_parts.add(part)

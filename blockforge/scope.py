@@ -38,22 +38,24 @@ class Scope:
 
     def op(self, name: str, op: Op, *xs: Value) -> Value:
         """Add any op that has one output."""
-        value = self._add(name, op, xs)
+        graph = self._graph
+        try:
+            value = graph.add(graph.path(self._path, name), op, xs, self._expansion)
+        except OpError as error:
+            error.located = True
+            raise
         if not isinstance(value, Value):
             raise self._at(name, OpError(f"{op.kind} has several outputs; use `outputs` for it"))
         return value
 
     def outputs(self, name: str, op: Op, *xs: Value) -> tuple[Value, ...]:
         """Add any op and return all its outputs."""
-        value = self._add(name, op, xs)
-        return value if isinstance(value, tuple) else (value,)
-
-    def _add(self, name: str, op: Op, xs: tuple[Value, ...]) -> Value | tuple[Value, ...]:
         try:
-            return self._graph.add(self._graph.path(self._path, name), op, xs, self._expansion)
+            value = self._graph.add(self._graph.path(self._path, name), op, xs, self._expansion)
         except OpError as error:
             error.located = True
             raise
+        return value if isinstance(value, tuple) else (value,)
 
     def _at(self, name: str, error: OpError) -> OpError:
         """The same error, its message begun with the path of the op of this name."""
@@ -91,18 +93,17 @@ class Scope:
 
         `padding="same"` is TensorFlow's: it depends on the input's size and puts the odd row at the end.
         """
-        kernel, dilation = _one(kernel), _one(dilation)
         conv: Op
         try:
             if padding == "same":
-                conv = ops.Conv2dSame(width, kernel, _one(stride), dilation=dilation, groups=groups, bias=bias)
+                conv = ops.Conv2dSame(width, kernel, stride, dilation=dilation, groups=groups, bias=bias)
             else:
                 if padding is None and type(kernel) is type(dilation) is int:
                     padding = dilation * (kernel // 2)
                 elif padding is None:
                     (kh, kw), (dh, dw) = ops.pair(kernel), ops.pair(dilation)
                     padding = (dh * (kh // 2), dw * (kw // 2))
-                conv = ops.Conv2d(width, kernel, _one(stride), _one(padding), dilation, groups, bias)
+                conv = ops.Conv2d(width, kernel, stride, padding, dilation, groups, bias)
         except OpError as error:  # groups that don't divide the width
             raise self._at(name, error) from None
         return self.op(name, conv, x)
@@ -118,11 +119,12 @@ class Scope:
 
     def activation(self, name: str, x: Value, kind: str) -> Value:
         """An activation by its name: `relu`, `silu`, `hardswish`, ..."""
-        if kind not in ops.ACTIVATIONS:
+        make = ops.ACTIVATIONS.get(kind)
+        if make is None:
             hint = did_you_mean(kind, ops.ACTIVATIONS) or ";"
             known = ", ".join(sorted(ops.ACTIVATIONS))
             raise self._at(name, OpError(f"no activation {kind!r}{hint} there are {known}"))
-        return self.op(name, ops.ACTIVATIONS[kind](), x)
+        return self.op(name, make(), x)
 
     def relu(self, name: str, x: Value) -> Value:
         """The larger of zero and x."""
@@ -144,7 +146,7 @@ class Scope:
     ) -> Value:
         """The greatest value of each window; the stride is the kernel unless it is given."""
         stride = kernel if stride is None else stride
-        return self.op(name, ops.MaxPool2d(_one(kernel), _one(stride), _one(padding), ceil_mode=ceil_mode), x)
+        return self.op(name, ops.MaxPool2d(kernel, stride, padding, ceil_mode=ceil_mode), x)
 
     def avg_pool(
         self,
@@ -159,14 +161,12 @@ class Scope:
     ) -> Value:
         """The mean of each window; the stride is the kernel unless it is given."""
         stride = kernel if stride is None else stride
-        pool = ops.AvgPool2d(
-            _one(kernel), _one(stride), _one(padding), ceil_mode=ceil_mode, count_include_pad=count_include_pad
-        )
+        pool = ops.AvgPool2d(kernel, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
         return self.op(name, pool, x)
 
     def adaptive_avg_pool(self, name: str, x: Value, size: Size = 1) -> Value:
         """The mean over a grid of `size` windows, whatever the input's size."""
-        return self.op(name, ops.AdaptiveAvgPool2d(_one(size)), x)
+        return self.op(name, ops.AdaptiveAvgPool2d(size), x)
 
     def mean(self, name: str, x: Value) -> Value:
         """The mean over space: `(C, H, W)` to `(C,)`."""
@@ -241,8 +241,3 @@ def expand(
 
 def _author(path: str, block: Expandable) -> str:
     return f"{path}: {block.name}.expand" if path else f"{block.name}.expand"
-
-
-def _one(size: Size) -> Size:
-    """A pair of equal numbers as one number, so that equal ops compare equal."""
-    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size

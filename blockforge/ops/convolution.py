@@ -56,8 +56,11 @@ class Conv2d(Op):
     def shape(self, *inputs: Shape) -> Shape:
         """The output's shape: each axis is (size + 2 * padding - span) // stride + 1."""
         _, h, w = self._input(inputs)
-        (kh, kw), (sh, sw) = pair(self.kernel), pair(self.stride)
-        (ph, pw), (dh, dw) = pair(self.padding), pair(self.dilation)
+        kernel, stride, padding, dilation = self.kernel, self.stride, self.padding, self.dilation
+        if type(kernel) is type(stride) is type(padding) is type(dilation) is int:  # the usual case, in one look
+            kh, sh, ph, dh = kw, sw, pw, dw = kernel, stride, padding, dilation
+        else:
+            (kh, kw), (sh, sw), (ph, pw), (dh, dw) = pair(kernel), pair(stride), pair(padding), pair(dilation)
         # What is left of the padded input beside one window.
         rest_h, rest_w = h + 2 * ph - dh * (kh - 1) - 1, w + 2 * pw - dw * (kw - 1) - 1
         if rest_h < 0 or rest_w < 0:

@@ -140,10 +140,14 @@ def _check_window(op: MaxPool2d | AvgPool2d) -> None:
 
 def _pooled(op: MaxPool2d | AvgPool2d, inputs: tuple[Shape, ...], dilation: Pair) -> Shape:
     """The output's shape by PyTorch's arithmetic."""
-    x = sole(op, inputs)
+    x = inputs[0] if len(inputs) == 1 else sole(op, inputs)
     if len(x) != 3:
         expect_rank(op, x, 3)
-    (kh, kw), (sh, sw), (ph, pw) = pair(op.kernel), pair(op.stride or op.kernel), pair(op.padding)
+    kernel, stride, padding = op.kernel, op.stride, op.padding
+    if type(kernel) is type(stride) is type(padding) is int:  # the usual case, in one look
+        kh, sh, ph = kw, sw, pw = kernel, stride, padding
+    else:
+        (kh, kw), (sh, sw), (ph, pw) = pair(kernel), pair(stride or kernel), pair(padding)
     # What is left of the padded input beside one window.
     rest_h, rest_w = x[1] + 2 * ph - dilation[0] * (kh - 1) - 1, x[2] + 2 * pw - dilation[1] * (kw - 1) - 1
     h, w = rest_h // sh + 1, rest_w // sw + 1

@@ -20,9 +20,9 @@ def row(name: str) -> list[object]:
     start = time.process_time()
     blockforge.build(network, init=False)
     first = time.process_time() - start
-    bare, _, reference = ratio(lambda: blockforge.build(network, init=False), make, rounds=7, repeats=3)
-    full, _, _ = ratio(lambda: blockforge.build(network), make, rounds=7, repeats=3)
-    same, _, _ = ratio(make, make, rounds=7, repeats=3)
+    bare, _, reference = ratio(lambda: blockforge.build(network, init=False), make, rounds=7, least=0.1)
+    full, _, _ = ratio(lambda: blockforge.build(network), make, rounds=7, least=0.1)
+    same, _, _ = ratio(make, make, rounds=7, least=0.1)
     return [name, reference * 1e3, first / reference, bare, full, same]
 
 

@@ -7,6 +7,7 @@ where it is larger than that row's distance from 1.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -27,18 +28,24 @@ def seconds(run: Side, repeats: int = 1) -> float:
         gc.enable()
 
 
-def ratio(ours: Side, reference: Side, *, rounds: int = 7, repeats: int = 1) -> tuple[float, float, float]:
-    """The median over rounds of ours / reference, and the medians of both in CPU seconds."""
-    ours()
-    reference()
+def ratio(ours: Side, reference: Side, *, rounds: int = 7, least: float = 0.0) -> tuple[float, float, float]:
+    """The median over rounds of ours / reference, and the medians of both in CPU seconds.
+
+    In a round each side is called as often as takes `least` seconds, so that both are measured on a processor that is
+    warm for them: a call of a tenth of a millisecond behind a long one would be timed on caches which that one emptied.
+    """
+    counts = []
+    for side in (ours, reference):
+        side()
+        counts.append(math.ceil(least / seconds(side)) or 1)
     ratios, mine, theirs = [], [], []
     for index in range(rounds):
         if index % 2:
-            b = seconds(reference, repeats)
-            a = seconds(ours, repeats)
+            b = seconds(reference, counts[1])
+            a = seconds(ours, counts[0])
         else:
-            a = seconds(ours, repeats)
-            b = seconds(reference, repeats)
+            a = seconds(ours, counts[0])
+            b = seconds(reference, counts[1])
         ratios.append(a / b)
         mine.append(a)
         theirs.append(b)
