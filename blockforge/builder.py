@@ -91,25 +91,32 @@ def make(text: str, init: Init | None, *, mouldable: bool = False) -> nn.Module:
     """
     generated = module_of(text)
     network_class = _root(generated)
-    if init == Init():
-        return network_class()
-    if init:
-        with _no_init(norms=False):
-            module = network_class()
-        initialise(module, init)
-        return module
     known: Mould | None = getattr(generated, MOULD, None)
     if known:
-        return known.cast()
-    with _no_init(norms=True):
+        module = known.cast()
+        if init:
+            _reset_norms(module)
+            initialise(module, init)
+        return module
+    if init == Init():
         module = network_class()
-    if mouldable:
+    else:
+        with _no_init(norms=init is None):
+            module = network_class()
+        if init:
+            initialise(module, init)
+    # A search builds each of its networks once and draws its weights: for that one, a mould would be for nothing.
+    again = hasattr(generated, BUILT) or init is None
+    if mouldable and again and not hasattr(generated, MOULD):
         setattr(generated, MOULD, take_mould(module))
+    setattr(generated, BUILT, True)
     return module
 
 
 MOULD = "__blockforge_mould__"
-"""Where a generated module keeps its mould, so that the two are forgotten together."""
+"""Where a generated module keeps its mould (None: it can't have one), so that the two are forgotten together."""
+BUILT = "__blockforge_built__"
+"""What a generated module has once it was built."""
 
 
 @lru_cache(maxsize=256)
@@ -190,6 +197,16 @@ def _unless_in(thread: int, layers: tuple[Any, ...], draw: Callable[[Any], None]
             draw(layer)
 
     return reset_parameters
+
+
+def _reset_norms(module: nn.Module) -> None:
+    """Set the weights of all norms to 1 and their biases to 0."""
+    from torch import nn
+
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._NormBase) and layer.affine:
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 def initialise(module: nn.Module, init: Init) -> None:

@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockforge import __version__
+from blockforge import authoring
 from blockforge.arguments import edits_of, shape_of
-from blockforge.commands import Commands
 from blockforge.errors import BlockforgeError
+from blockforge.options import (
+    command,
+    input_option,
+    json_option,
+    main,
+    print_json,
+    registry_of,
+    set_option,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from blockforge.network import Network
     from blockforge.registry import Registry
     from blockforge.study.run import Run
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        context.meta["blockforge.debug"] = True
-
-
-debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show the traceback of an error."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, numbers as they are.")
-input_option = click.option(
-    "--input", "inputs", metavar="C,H,W", multiple=True, help="The input's channels, height and width."
-)
-set_option = click.option(
-    "--set", "edits", metavar="PATH=VALUE", multiple=True, help="Set a value: layer3.depth=23; repeatable."
-)
-
-
-def command(function: F) -> click.Command:
-    """A command with the options that all of them have."""
-    plugin = click.option(
-        "--plugin", "plugin_files", metavar="FILE", multiple=True, help="Load a plugin from a file; repeatable."
-    )
-    return main.command(function.__name__.rstrip("_"))(plugin(debug_option(function)))
-
-
-@click.group(
-    "blockforge", cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
-)
-@click.version_option(__version__, message="%(prog)s %(version)s")
-@debug_option
-@click.pass_context
-def main(context: click.Context) -> None:
-    """Canonical convolutional networks from swappable blocks, and architecture search over them."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
 
 
 @command
@@ -85,8 +54,8 @@ def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **o
         if set(chosen) - {"networks"}:
             raise click.UsageError("--family, --costs, --max-params and --max-macs are of networks alone")
         chosen = ["networks"]
-    found = catalogue(_registry(plugin_files), chosen or SECTIONS, pattern, only)
-    _print(found) if as_json else click.echo(catalogue_text(found, _width()))
+    found = catalogue(registry_of(plugin_files), chosen or SECTIONS, pattern, only)
+    print_json(found) if as_json else click.echo(catalogue_text(found, terminal_width()))
 
 
 @command
@@ -116,7 +85,7 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
         raise click.UsageError("--format csv has the rows alone; leave out --batch")
     if options["formula"] and options["by"] in ("block", "stage"):
         raise click.UsageError("--formula is of layers; leave out --by")
-    registry = _registry(plugin_files)
+    registry = registry_of(plugin_files)
     edits, shapes = edits_of(options.pop("edits")), [shape_of(text) for text in options.pop("inputs")]
     options["by"] = options["by"] or "layer"
     options["style"] = "json" if as_json else options["style"] or "text"
@@ -129,7 +98,7 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
         made = sheet.network_sheet(*_network(network, registry, edits, shapes), view)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
-    _print(made.record()) if as_json else click.echo(made.text(_width()))
+    print_json(made.record()) if as_json else click.echo(made.text(terminal_width()))
 
 
 @command
@@ -146,7 +115,7 @@ def export(network: str, path: str, force: bool, plugin_files: tuple[str, ...], 
     from blockforge.codegen.text import source as source_of
 
     edits, shapes = edits_of(changes["edits"]), [shape_of(text) for text in changes["inputs"]]
-    made, _ = _network(network, _registry(plugin_files), edits, shapes)
+    made, _ = _network(network, registry_of(plugin_files), edits, shapes)
     source = source_of(made)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
@@ -179,15 +148,15 @@ def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_
     """
     from blockforge import verification
 
-    names = verification.chosen(_registry(plugin_files), pattern)
+    names = verification.chosen(registry_of(plugin_files), pattern)
     verdicts = []
     for number, verdict in enumerate(verification.verify(names, against), 1):
         verdicts.append(verdict)
         click.echo(f"[{number}/{len(names)}] {verdict.name} {verdict.why}".rstrip(), err=True)
     if as_json:
-        _print([verdict.record() for verdict in verdicts])
+        print_json([verdict.record() for verdict in verdicts])
     else:
-        click.echo(verification.verdicts_table(verdicts, _width(), markdown=style == "markdown"))
+        click.echo(verification.verdicts_table(verdicts, terminal_width(), markdown=style == "markdown"))
     if any(verdict.same is False for verdict in verdicts):
         sys.exit(1)
 
@@ -201,8 +170,10 @@ def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
     """
     from blockforge.catalogue import plugin_record, plugins_text
 
-    found = _registry(plugin_files).plugins
-    _print([plugin_record(each) for each in found]) if as_json else click.echo(plugins_text(found, _width()))
+    found = registry_of(plugin_files).plugins
+    print_json([plugin_record(each) for each in found]) if as_json else click.echo(
+        plugins_text(found, terminal_width())
+    )
 
 
 @command
@@ -224,7 +195,7 @@ def search(space: str, limits: tuple[str, ...], as_json: bool, plugin_files: tup
     """
     from blockforge.study.driver import search as run_search
 
-    _registry(plugin_files)
+    registry_of(plugin_files)
     bounds = edits_of(limits, "--limit", "NAME=NUMBER, as in params=2e5")
     given = {name: value for name, value in options.items() if value is not None}
     run = run_search(space, limits=bounds or None, **given)
@@ -244,7 +215,7 @@ def best(run: str, as_json: bool, plugin_files: tuple[str, ...]) -> None:
     """
     from blockforge.study.run import Run
 
-    _registry(plugin_files)
+    registry_of(plugin_files)
     _report(Run.open(run), as_json)
 
 
@@ -269,13 +240,7 @@ def _report(run: Run, as_json: bool) -> None:
     ]
     objectives = {each.name: each.direction for each in run.objectives}
     counts = {"trials": len(run), "failed": len(run.failed)}
-    _print({"space": run.name, "run": str(run.path), "objectives": objectives, **counts, "front": front})
-
-
-def _registry(plugin_files: tuple[str, ...]) -> Registry:
-    from blockforge.registry import load_registry
-
-    return load_registry(plugin_files)
+    print_json({"space": run.name, "run": str(run.path), "objectives": objectives, **counts, "front": front})
 
 
 def _network(
@@ -293,12 +258,4 @@ def _network(
     return network.set(edits) if edits else network, network.input
 
 
-def _width() -> int | None:
-    """The terminal's width; None where the output goes elsewhere, and is never folded."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _print(value: Any) -> None:
-    import json
-
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+__all__ = ["authoring", "main"]  # importing it adds the commands of who writes blocks

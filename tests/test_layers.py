@@ -56,7 +56,8 @@ LAYERS = (
 )
 SHELL = (
     "__main__", "arguments", "catalogue", "cli", "commands", "display", "fields", "outline", "references", "sheet",
-    "table", "totals", "verification",
+    "authoring", "conformance", "options", "picture", "scaffold", "schema", "table", "testing", "totals",
+    "verification",
 )  # fmt: skip
 # A network's identity is its graph's, so that asking for it assembles the network.
 EXCEPTIONS = {("network", "assembler")}
@@ -76,7 +77,7 @@ HOMES = {
     "sqlalchemy": ("study",),
     "matplotlib": ("study",),
     "sklearn": ("study.data",),
-    "click": ("cli", "commands", "arguments"),
+    "click": ("cli", "commands", "arguments", "authoring", "options"),
     "rich": ("cli", "commands", "display", "table", "study.progress"),
     "networkx": ("graph", "wiring", "assembler"),
     "ruamel": ("files", "yaml_reader"),

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from blockforge import Network, build, builder, list_networks
+from blockforge import Network, build, builder, cost, list_networks
 from blockforge.codegen.text import source
-from blockforge.mould import take_mould
+from blockforge.mould import Mould, take_mould
 from blockforge.registry import load_registry
 
 
@@ -64,6 +64,29 @@ def test_a_second_build_is_cast_and_shares_nothing_with_the_first() -> None:
     assert torch.equal(outputs[0], outputs[1])
     assert torch.equal(outputs[0], outputs[2])
     assert calls == [1]
+
+
+SMALL = [name for name in list_networks() if cost(name).params < 8e6]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_are_drawn_into_a_cast_as_into_what_the_constructors_make(name: str) -> None:
+    builder.module_of.cache_clear()  # so that the first one is constructed, whatever was built before
+    states = []
+    for _ in range(3):
+        torch.manual_seed(5)
+        states.append(build(name).state_dict())
+    generated = builder.module_of(source(name))
+    assert isinstance(getattr(generated, builder.MOULD), Mould)
+    for key, weight in states[0].items():
+        assert torch.equal(weight, states[1][key]), key
+        assert torch.equal(weight, states[2][key]), key
+
+
+def test_a_network_that_is_built_once_leaves_no_mould() -> None:
+    builder.module_of.cache_clear()
+    build("lenet5")
+    assert not hasattr(builder.module_of(source("lenet5")), builder.MOULD)
 
 
 def test_a_cast_is_made_where_torch_makes_tensors_now() -> None:

@@ -1,0 +1,65 @@
+"""The commands of who writes blocks: new-block, check, schema."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from blockforge.options import command, json_option, print_json, registry_of
+
+
+@command
+@click.argument("name")
+@click.option("--dir", "folder", metavar="DIR", default=".", show_default=True, help="The folder to write into.")
+@click.option("--package", is_flag=True, help="Write a package to install, not a single file.")
+def new_block(name: str, folder: str, package: bool, plugin_files: tuple[str, ...]) -> None:
+    """Write a block to start from.
+
+    NAME is the block's, as files write it: ghost_module. A single file by default, for --plugin; with --package a
+    distribution with its tests, which makes the block known wherever it is installed.
+    """
+    from blockforge.scaffold import new_block as write
+
+    registry_of(plugin_files)
+    made = write(name, folder, package=package)
+    for path in made.files:
+        click.echo(str(path))
+    for line in made.next_steps:
+        click.echo(line, err=True)
+
+
+@command
+@click.argument("target")
+@click.option("--examples", type=click.IntRange(min=1), help="Parameters to try for each check [default: 20].")
+@click.option("--seed", type=int, default=0, show_default=True, help="What all random numbers are drawn from.")
+@json_option
+def check(target: str, as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
+    """Check blocks against torch.
+
+    TARGET is a block's name, a plugin file, or an installed distribution, of which all blocks are checked. What fails
+    is a line each, and ends with exit code 1.
+    """
+    from blockforge import conformance
+
+    given = {name: value for name, value in options.items() if value is not None}
+    report = conformance.check(target, registry_of(plugin_files), **given)
+    if as_json:
+        print_json(report.record())
+    else:
+        click.echo(report.text())
+    if report.failures:
+        sys.exit(1)
+
+
+@command
+@click.argument("kind", type=click.Choice(["network", "space"]), default="network")
+def schema(kind: str, plugin_files: tuple[str, ...]) -> None:
+    """Write a JSON schema for editors.
+
+    Of network files, or of search spaces, with the fields of all blocks that are registered.
+    """
+    from blockforge.schema import schema_of
+
+    print_json(schema_of(kind, registry_of(plugin_files)))
