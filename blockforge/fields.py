@@ -1,10 +1,16 @@
-"""What a block's parameters may be: types, bounds, defaults and what a search tries, from annotations."""
+"""What a block's parameters are: their meaning, from comments; types, bounds and defaults, from annotations."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import io
+import re
+import tokenize
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -14,6 +20,8 @@ from blockforge.yaml_writer import dump_yaml
 
 _KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _BOUNDS = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
+# What a comment tells a tool and no reader.
+_DIRECTIVE = re.compile(r"#\s*(noqa|nosec|type:|fmt:|isort:|mypy:|pragma:|pylint:|pyright:|ruff:).*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,43 @@ def field_records(cls: type[Block]) -> list[dict[str, Any]]:
             }
         )
     return records
+
+
+def field_meanings(cls: type[Block]) -> dict[str, str]:
+    """What each of a block's parameters means, in their order; "" where nothing tells.
+
+    A parameter's `Field(description=...)`, or else the comment behind it in the source of the nearest class that has
+    one: `width: Channels = 64  # output channels`.
+    """
+    comments: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if issubclass(base, Block):
+            comments |= _comments(base)
+    return {name: field.description or comments.get(name, "") for name, field in cls.model_fields.items()}
+
+
+@cache
+def _comments(cls: type[Block]) -> dict[str, str]:
+    """The comments behind a class's own fields: in the last line of each, or of its value; none without a source."""
+    try:
+        source = inspect.getsource(cls)
+        lines = f"if True:\n{source}" if source[:1].isspace() else source  # a class within another or a function
+        body = next(node.body for node in ast.walk(ast.parse(lines)) if isinstance(node, ast.ClassDef))
+        behind = {
+            token.start[0]: _DIRECTIVE.sub("", token.string).lstrip("#").strip()
+            for token in tokenize.generate_tokens(io.StringIO(lines).readline)
+            if token.type == tokenize.COMMENT
+        }
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):  # typed in a shell, or changed since it was read
+        return {}
+    comments = {}
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            value = node.value or node  # a formatter puts it in parentheses of their own lines where a comment is long
+            comment = behind.get(node.end_lineno or 0) or behind.get(value.end_lineno or 0)
+            if comment:
+                comments[node.target.id] = comment
+    return comments
 
 
 def _alternatives(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[str]:

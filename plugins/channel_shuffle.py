@@ -17,8 +17,8 @@ class ShuffleUnit(Block):
 
     paper: ClassVar[str] = "arXiv:1807.11164"
     width: Channels = 116  # output channels
-    stride: Stride = 1
-    kernel: Kernel = 3
+    stride: Stride = 1  # of the depthwise convolutions
+    kernel: Kernel = 3  # of the depthwise convolutions
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Split, or reduce both branches where the shape changes, then join and shuffle."""
@@ -46,7 +46,7 @@ class GroupedShuffleUnit(Block):
 
     paper: ClassVar[str] = "arXiv:1707.01083"
     width: Channels = 272  # output channels
-    stride: Stride = 1
+    stride: Stride = 1  # of the depthwise convolution, and of the pool beside it
     kernel: Kernel = 3  # of the depthwise convolution
     groups: Annotated[Groups, Search(2, 3, 4, 8)] = 4  # of both 1x1 convolutions
     entry_groups: Groups | None = None  # of the first 1x1 convolution where the shape changes; None: groups

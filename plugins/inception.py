@@ -25,12 +25,12 @@ class Inception(Block):
     branch2: Channels = 128  # the 3x3 branch
     branch3_reduce: Channels = 16  # the 1x1 convolution before the larger one
     branch3: Channels = 32  # the larger branch
-    branch3_kernel: Kernel = 5
+    branch3_kernel: Kernel = 5  # of the larger branch
     branch3_depth: Annotated[int, Field(ge=1), Search(1, 2)] = 1  # convolutions; two 3x3 see as far as one 5x5
     branch4: Channels = 32  # the pooled branch, whose 1x1 convolution comes after the pool
-    reduce: bool = True  # False: without these three 1x1 convolutions, the paper's naive module
+    reduce: bool = True  # whether branches 2 to 4 have their 1x1 convolutions; False: the paper's naive module
     bias: bool = False  # of the convolutions
-    norm: bool = True
+    norm: bool = True  # whether batch normalisation follows each convolution
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Run the branches, then join them."""
@@ -58,9 +58,9 @@ class InceptionAux(Block):
     pool: Literal["adaptive", "avg"] = "adaptive"  # to 4x4, or the paper's 5x5 windows of stride 3: the same at 14x14
     reduce: Channels = 128  # the 1x1 convolution
     hidden: Channels = 1024  # the first linear layer
-    dropout: Probability = 0.7
+    dropout: Probability = 0.7  # before the last linear layer
     bias: bool = False  # of the convolution
-    norm: bool = True
+    norm: bool = True  # whether batch normalisation follows the convolution
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Pool, reduce, classify."""

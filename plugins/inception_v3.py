@@ -18,8 +18,8 @@ class ConvNormRelu(Block):
     paper: ClassVar[str] = "arXiv:1512.00567"
     width: Channels = 64  # output channels
     kernel: Kernel | tuple[Kernel, Kernel] = 3  # (1, 7) is a row of seven
-    stride: Stride = 1
-    padding: Padding | tuple[Padding, Padding] = 0  # half the kernel keeps the size at stride 1
+    stride: Stride = 1  # of the convolution
+    padding: Padding | tuple[Padding, Padding] = 0  # at each edge; half the kernel keeps the size at stride 1
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Add the three."""
@@ -31,9 +31,9 @@ class InceptionA(Block):
     """For large maps: the 5x5 branch keeps its kernel, and beside it two 3x3 in a row see as far."""
 
     paper: ClassVar[str] = "arXiv:1512.00567"
-    branch1x1: Channels = 64
+    branch1x1: Channels = 64  # the 1x1 branch
     branch5x5_reduce: Channels = 48  # the 1x1 convolution before the 5x5 one
-    branch5x5: Channels = 64
+    branch5x5: Channels = 64  # the 5x5 convolution
     branch3x3dbl_reduce: Channels = 64  # the 1x1 convolution before the two 3x3
     branch3x3dbl: Channels = 96  # each of the two 3x3
     branch_pool: Channels = 32  # the 1x1 convolution behind the pool
@@ -55,7 +55,7 @@ class InceptionB(Block):
 
     paper: ClassVar[str] = "arXiv:1512.00567"
     repeatable: ClassVar[bool] = False
-    branch3x3: Channels = 384
+    branch3x3: Channels = 384  # the 3x3 branch
     branch3x3dbl_reduce: Channels = 64  # the 1x1 convolution before the two 3x3
     branch3x3dbl: Channels = 96  # each of the two 3x3
 
@@ -72,7 +72,7 @@ class InceptionC(Block):
     """For maps of middle size: a 7x7 convolution is a 1x7 and a 7x1 one, at two sevenths of the cost."""
 
     paper: ClassVar[str] = "arXiv:1512.00567"
-    branch1x1: Channels = 192
+    branch1x1: Channels = 192  # the 1x1 branch
     branch7x7_reduce: Channels = 128  # all but the last convolution of both 7x7 branches
     branch7x7: Channels = 192  # the last one of each
     branch_pool: Channels = 192  # the 1x1 convolution behind the pool
@@ -99,7 +99,7 @@ class InceptionD(Block):
     paper: ClassVar[str] = "arXiv:1512.00567"
     repeatable: ClassVar[bool] = False
     branch3x3_reduce: Channels = 192  # the 1x1 convolution before the 3x3 one
-    branch3x3: Channels = 320
+    branch3x3: Channels = 320  # the 3x3 convolution
     branch7x7x3: Channels = 192  # each convolution of this branch
 
     def expand(self, g: Scope, x: Value) -> Value:
@@ -118,7 +118,7 @@ class InceptionE(Block):
     """For the smallest maps: 1x3 and 3x1 side by side, not in a row, widen the features."""
 
     paper: ClassVar[str] = "arXiv:1512.00567"
-    branch1x1: Channels = 320
+    branch1x1: Channels = 320  # the 1x1 branch
     branch3x3: Channels = 384  # each 1x3, 3x1 and 3x3 convolution, and the 1x1 one before the single pair
     branch3x3dbl_reduce: Channels = 448  # the 1x1 convolution before the 3x3 one
     branch_pool: Channels = 192  # the 1x1 convolution behind the pool

@@ -38,7 +38,7 @@ class Conv(Block):
     groups: Groups = 1  # of channels that don't see each other
     bias: bool = False  # of the convolution
     norm: bool = True  # whether batch normalisation follows
-    activation: Activation | None = "relu"  # None: linear
+    activation: Activation | None = "relu"  # what comes last; None: linear
     names: tuple[str, str, str] = ("#", "#", "#")  # of convolution, norm and activation
 
     def expand(self, g: Scope, x: Value) -> Value:

@@ -28,7 +28,7 @@ class Residual(Block):
 
     paper: ClassVar[str] = "arXiv:1512.03385"
     width: Channels = 64  # output channels
-    stride: Stride = 1
+    stride: Stride = 1  # of one convolution and of the shortcut
     stride_on: Literal[1, 2] = 1  # which convolution takes the stride
     pre_activation: bool = False  # norm and relu before each convolution, and none after the sum (arXiv:1603.05027)
     bias: bool = False  # of all convolutions, the shortcut's too

@@ -17,7 +17,7 @@ class Separable(Block):
     width: Channels = 64  # output channels
     stride: Stride = 1  # of the depthwise convolution
     kernel: Kernel = 3  # of the depthwise convolution
-    activation: Activation = "relu6"
+    activation: Activation = "relu6"  # after each convolution
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Filter, then mix."""

@@ -19,8 +19,8 @@ class SqueezeExcitation(Block):
     reduction: Annotated[int, Field(ge=1), Search(4, 8, 16)] = 16  # input channels / squeezed channels
     divisor: Annotated[int, Field(ge=1)] = 1  # the squeezed channels are rounded to a multiple of it
     round_limit: Annotated[float, Field(ge=0, le=1)] = 0.0  # rounding leaves at least this share of them
-    activation: Activation = "relu"
-    gate: Activation = "sigmoid"
+    activation: Activation = "relu"  # between the two convolutions
+    gate: Activation = "sigmoid"  # after them: it makes each channel's weight
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Squeeze, excite, weigh."""
