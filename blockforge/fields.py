@@ -32,20 +32,24 @@ class FieldText:
     type: str
     default: str | None
     search: str
+    meaning: str
 
     def cells(self) -> list[str]:
-        """The cells of its row: name, type, default, what a search tries."""
-        return [self.name, self.type, "(must be given)" if self.default is None else self.default, self.search]
+        """The cells of its row: name, type, default, what a search tries, meaning."""
+        default = "(must be given)" if self.default is None else self.default
+        return [self.name, self.type, default, self.search, self.meaning]
 
 
 def field_texts(cls: type[Block]) -> list[FieldText]:
     """A block's parameters in words, in their order."""
+    meanings = field_meanings(cls)
     return [
         FieldText(
             name,
             " or ".join(_alternatives(field.annotation, field.metadata)),
             None if field.is_required() else _text(field.default),
             _search(field.annotation, any_values(cls, name)),
+            meanings[name],
         )
         for name, field in cls.model_fields.items()
     ]
@@ -59,6 +63,7 @@ def field_records(cls: type[Block]) -> list[dict[str, Any]]:
         records.append(
             {
                 "name": name,
+                "meaning": text.meaning,
                 "type": text.type,
                 "required": field.is_required(),
                 "default": None if field.is_required() else _plain(field.default),

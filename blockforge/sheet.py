@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,19 +15,24 @@ from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block
 from blockforge.costing import cost
 from blockforge.display import Row, rows_csv, rows_of, rows_table
+from blockforge.documents import find
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.explain import block_name, explain
 from blockforge.fields import field_records, field_texts
 from blockforge.graph import Graph
-from blockforge.network import Network
+from blockforge.network import Network, from_entry
 from blockforge.ops import Linear, Shape, show_shape
 from blockforge.paths import tupled
+from blockforge.picture import picture
 from blockforge.registry import Registry
 from blockforge.table import Column, markdown_table, text_table
 from blockforge.totals import lines_table, memory, memory_lines, totals_lines, totals_record
 
 # What a block is shown at unless an input is given: ResNet's maps after its stem, wide enough for any kernel.
 SHAPE: Shape = (64, 56, 56)
+
+MANY = 4  # networks of a family; of more, `FEW` are named
+FEW = 3
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,10 @@ class View:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A head (name, about, paper), the rows of a graph and its totals; of a `block` also its fields."""
+    """A head (name, about, paper), the rows of a graph and its totals.
+
+    Of a `block` also its fields, its picture, and in words the networks that have it (`uses`).
+    """
 
     head: Mapping[str, Any]
     graph: Graph
@@ -52,6 +62,7 @@ class Sheet:
     view: View
     block: type[Block] | None = None
     notes: tuple[str, ...] = field(default=())
+    uses: str = ""
 
     def record(self) -> dict[str, Any]:
         """The sheet as JSON has it: numbers and shapes as they are, every key always."""
@@ -79,26 +90,29 @@ class Sheet:
             return rows_csv(self.rows, self.view.by, formula=self.view.formula)
         markdown = self.view.style == "markdown"
         render = markdown_table if markdown else partial(text_table, width=width)
-        parts = ["\n\n".join(self._title(markdown)) if markdown else "\n".join(self._title(markdown))]
+        parts = ["\n\n".join(self._title(markdown)) if markdown else "\n".join(self._title(markdown, width))]
         if self.block is not None:
-            columns = [
-                Column(title, fold=True, breaks=True) for title in ("field", "type", "default", "a search tries")
-            ]
+            titles = ("field", "type", "default", "searched", "meaning")
+            columns = [Column(title, fold=True, breaks=True) for title in titles]
             fields = [each.cells() for each in field_texts(self.block)]
             parts += [render(columns, fields)] if fields else []
             shapes = " and ".join(show_shape(node.shapes[0]) for node in self.graph.inputs)
             parts.append(f"At input {shapes} (channels, height, width):")
+            drawn = picture(self.graph, None if markdown else width)
+            parts.append(f"```text\n{drawn}\n```" if markdown else drawn)
         parts.append(rows_table(self.rows, self.view.by, render, formula=self.view.formula))
         parts.append(lines_table(totals_lines(self.graph, self.rows, self.view.stage), self.view.style, width))
         if self.view.batch:
             parts.append(lines_table(memory_lines(self.graph, self.view.batch), self.view.style, width))
         return "\n\n".join(parts)
 
-    def _title(self, markdown: bool) -> list[str]:
+    def _title(self, markdown: bool, width: int | None = None) -> list[str]:
         name, about, paper = (self.head[key] for key in ("name", "about", "paper"))
+        more = [*([f"paper: {paper}"] if paper else []), *([self.uses] if self.uses else [])]
         if markdown:
-            return [f"## {name}", *([about] if about else []), *([f"Paper: {paper}"] if paper else [])]
-        return [f"{name}: {about}" if about else name, *([f"paper: {paper}"] if paper else [])]
+            return [f"## {name}", *([about] if about else []), *(line[:1].upper() + line[1:] for line in more)]
+        lines = [f"{name}: {about}" if about else name, *more]
+        return [fill(line, width, subsequent_indent="  ", break_on_hyphens=False) if width else line for line in lines]
 
 
 def network_sheet(network: Network, own_input: Shape, view: View) -> Sheet:
@@ -153,8 +167,60 @@ def block_sheet(
         "inputs": [list(shape) for shape in inputs],
         "spec": block.spec(),
         "fields": field_records(cls),
+        "networks": [],
     }
-    return Sheet(head, graph, rows_of(graph, view.by, view.stage), view, cls)
+    sheet = Sheet(head, graph, rows_of(graph, view.by, view.stage), view, cls)
+    if view.style == "csv":
+        return sheet
+    using, unsound = networks_with(cls, registry)
+    notes = tuple(
+        f"{name}: can't be read, so whether it uses {cls.name} is unknown; `blockforge show {name}` says why"
+        for name in unsound
+    )
+    return replace(sheet, head={**head, "networks": using}, notes=notes, uses=_uses(using, registry))
+
+
+def networks_with(cls: type[Block], registry: Registry) -> tuple[list[str], list[str]]:
+    """The names of the networks that have the block, as a stage or within one, and of those that can't be read."""
+    using, unsound = [], []
+    for name in sorted(registry.networks):
+        try:
+            network = from_entry(find(name, registry), registry)
+        except BlockforgeError:
+            unsound.append(name)
+            continue
+        if any(type(block) is cls for stage in network.stages.values() for block in _within(stage.block)):
+            using.append(name)
+    return using, unsound
+
+
+def _within(value: Any) -> Iterator[Block]:
+    """A block and those that its fields hold."""
+    if isinstance(value, Block):
+        yield value
+        value = tuple(getattr(value, name) for name in type(value).model_fields)
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _within(item)
+
+
+def _uses(names: Sequence[str], registry: Registry) -> str:
+    """The networks in words, by family: all of it, or the first few."""
+    if not names:
+        return "used by no registered network"
+    families: dict[str, list[str]] = {}
+    for name, file in registry.networks.items():
+        families.setdefault(Path(file.name).stem, []).append(name)
+    parts = []
+    for family, members in sorted(families.items()):
+        found = [name for name in members if name in names]
+        if len(found) == len(members) > 2:
+            parts.append(f"all {len(found)} of {family}")
+        elif len(found) > MANY:
+            parts.append(f"{', '.join(found[:FEW])} and {len(found) - FEW} more of {family}")
+        elif found:
+            parts.append(", ".join(found))
+    return f"used by {len(names)} of {len(registry.networks)} networks: {'; '.join(parts)}"
 
 
 def _make(cls: type[Block], registry: Registry, edits: Mapping[str, Any]) -> Block:

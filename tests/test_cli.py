@@ -258,8 +258,9 @@ def test_show_reads_files_by_name_and_number(here: Path):
 
 def test_show_block_gives_fields_and_layers():
     text = squeezed("show", "--block", "bottleneck", "--set", "width=64", "--input", "64,8,8")
-    assert "ratio whole number at least 1 4 2, 4, 8\n" in text
-    assert "attention block or null null\n" in text
+    assert "ratio whole number at least 1 4 2, 4, 8 output channels / channels of the 3x3\n" in text
+    assert "attention block or null null any block that keeps its input's shape\n" in text
+    assert "●─╯ add Add 8x8x64" in text
     assert "At input (64, 8, 8) (channels, height, width):" in text
     assert "conv2 Conv2d 8x8x16 8x8x16 3x3 1 2,304 147,456" in text
     record = json.loads(output("show", "--block", "concat", "--input", "8,4,4", "--input", "4,4,4", "--json"))
@@ -270,6 +271,7 @@ def test_show_block_gives_fields_and_layers():
 @pytest.mark.parametrize("name", blockforge.list_blocks())
 def test_show_block_shows_every_block_without_being_told_an_input(name: str):
     record = json.loads(output("show", "--block", name, "--json"))
+    assert all(field["meaning"] for field in record["fields"])
     cls = registry.get_registry().block(name)
     assert record["about"] == cls.about
     assert [field["name"] for field in record["fields"]] == list(cls.model_fields)

@@ -16,7 +16,7 @@ from blockforge.registry import get_registry
 class Everything(Block):
     """All kinds of fields."""
 
-    width: Channels
+    width: Channels  # output channels
     ratio: Annotated[float, Field(gt=0, le=1), Search(0.25, 0.5)] = 0.5
     level: Annotated[int, Field(ge=1, le=4)] = 2
     flag: bool = True
@@ -32,21 +32,22 @@ class Everything(Block):
 
 def test_fields_in_words():
     assert [each.cells() for each in field_texts(Everything)] == [
-        ["width", "whole number at least 1", "(must be given)", ""],
-        ["ratio", "number above 0 and at most 1", "0.5", "0.25, 0.5"],
-        ["level", "whole number at least 1 and at most 4", "2", "1 to 4"],
-        ["flag", "true or false", "true", "all"],
-        ["kind", "a, b", "a", "all"],
-        ["maybe", "number at least 0 and below 1 or same or null", "null", ""],
-        ["inner", "block or null", "null", ""],
-        ["names", "list of 3 (text, whole number)", "[x, 1, y]", ""],
+        ["width", "whole number at least 1", "(must be given)", "", "output channels"],
+        ["ratio", "number above 0 and at most 1", "0.5", "0.25, 0.5", ""],
+        ["level", "whole number at least 1 and at most 4", "2", "1 to 4", ""],
+        ["flag", "true or false", "true", "all", ""],
+        ["kind", "a, b", "a", "all", ""],
+        ["maybe", "number at least 0 and below 1 or same or null", "null", "", ""],
+        ["inner", "block or null", "null", "", ""],
+        ["names", "list of 3 (text, whole number)", "[x, 1, y]", "", ""],
     ]
 
 
 def test_fields_as_data():
     records = {record["name"]: record for record in field_records(Everything)}
     assert records["width"] == {
-        "name": "width", "type": "whole number at least 1", "required": True, "default": None, "search": None,
+        "name": "width", "meaning": "output channels", "type": "whole number at least 1", "required": True,
+        "default": None, "search": None,
     }  # fmt: skip
     assert records["level"]["search"] == [1, 2, 3, 4]
     assert records["flag"]["search"] == [False, True]
