@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -55,10 +55,11 @@ def check(target: str, as_json: bool, plugin_files: tuple[str, ...], **options: 
 
 @command
 @click.argument("kind", type=click.Choice(["network", "space"]), default="network")
-def schema(kind: str, plugin_files: tuple[str, ...]) -> None:
+def schema(kind: Literal["network", "space"], plugin_files: tuple[str, ...]) -> None:
     """Write a JSON schema for editors.
 
-    Of network files, or of search spaces, with the fields of all blocks that are registered.
+    Of network files, or of search spaces, with the parameters of all blocks that are registered. Editors with YAML
+    support complete and check a file whose first line is `# yaml-language-server: $schema=FILE`.
     """
     from blockforge.schema import schema_of
 

@@ -57,7 +57,7 @@ LAYERS = (
 SHELL = (
     "__main__", "arguments", "catalogue", "cli", "commands", "display", "fields", "outline", "references", "sheet",
     "authoring", "conformance", "options", "picture", "scaffold", "schema", "table", "testing", "totals",
-    "verification",
+    "schema_types", "verification",
 )  # fmt: skip
 # A network's identity is its graph's, so that asking for it assembles the network.
 EXCEPTIONS = {("network", "assembler")}
