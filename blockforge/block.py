@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic.functional_validators import BeforeValidator
@@ -210,6 +210,75 @@ def check_block_class(cls: type[Block]) -> None:
                 raise BlockforgeError(
                     f"{where}: field {name!r} is a {kind.__name__}, which can't be hashed; use a tuple or a frozen type"
                 )
+        for metadata in (field.metadata, *_metadata(field.annotation)):
+            _check_bounds(f"{where}: field {name!r}", metadata)
+    # The built-in ones' schemas come later, at their first use, and tests make each of them; a type that is defined
+    # further down in a plugin's file comes later, too.
+    if not Block.model_config.get("defer_build") and cls.model_rebuild(raise_errors=False) is not False:
+        _check_values(cls, where)
+
+
+def _check_bounds(where: str, metadata: Iterable[Any]) -> None:
+    """Refuse bounds that no value is within, and an empty `Search()`; raises `BlockforgeError`."""
+    items = list(_flat(metadata))
+    if any(isinstance(item, Search) and not item.choices for item in items):
+        raise BlockforgeError(f"{where} has an empty Search(); name the values to try, as in Search(2, 4)")
+    lows = [(low, "at least" if isinstance(item, Ge) else "above") for item in items for low in _bound(item, Ge, Gt)]
+    highs = [(high, "at most" if isinstance(item, Le) else "below") for item in items for high in _bound(item, Le, Lt)]
+    for low, from_ in lows:
+        for high, to in highs:
+            if low > high or (low == high and (from_, to) != ("at least", "at most")):
+                raise BlockforgeError(
+                    f"{where} can have no value: it must be {from_} {low:,} and {to} {high:,}; mend its bounds"
+                )
+
+
+def _bound(item: Any, closed: type[Ge | Le], strict: type[Gt | Lt]) -> list[float]:
+    key = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
+    return [getattr(item, key[kind]) for kind in (closed, strict) if isinstance(item, kind)]
+
+
+def _metadata(annotation: Any) -> Iterator[tuple[Any, ...]]:
+    """What stands beside each type within an annotation: `Annotated[int, Field(ge=1)] | None`."""
+    if get_origin(annotation) is Annotated:
+        yield get_args(annotation)[1:]
+    if get_origin(annotation) is not Literal:
+        for argument in get_args(annotation):
+            yield from _metadata(argument)
+
+
+def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
+    """The constraints themselves: pydantic leaves a `Field` whole inside of a union."""
+    for item in metadata:
+        yield item
+        yield from getattr(item, "metadata", ())
+
+
+def _check_values(cls: type[Block], where: str) -> None:
+    """Refuse a default, or a value of `Search`, that the field itself refuses; raises `BlockforgeError`."""
+    for name, message in _mistakes(cls, {}):
+        raise BlockforgeError(
+            f"{where}: the default of field {name!r} {message}; give another default, or wider bounds"
+        )
+    for name, field in cls.model_fields.items():
+        for choice in next((item.choices for item in field.metadata if isinstance(item, Search)), ()):
+            for wrong, message in _mistakes(cls, {name: choice}):
+                if wrong == name:
+                    raise BlockforgeError(f"{where}: in Search of field {name!r}, a value {message}; leave it out")
+
+
+def _mistakes(cls: type[Block], values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields that refuse their defaults, or these values, with the reason; nested blocks are left out.
+
+    A name in the place of a nested block is looked up in a network only.
+    """
+    try:
+        cls.model_validate(values)
+    except ValidationError as error:
+        missing = {item["loc"] for item in error.errors() if item["type"] == "missing"}
+        for loc, message in explain(error, cls, block_name(cls)):
+            if loc and loc not in missing and not is_block(cls.model_fields[str(loc[0])]):
+                yield str(loc[0]), message
 
 
 def _types(annotation: Any) -> Iterator[Any]:

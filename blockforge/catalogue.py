@@ -226,20 +226,22 @@ def plugin_record(plugin: Plugin) -> Record:
         "distribution": plugin.distribution or None,
         "version": plugin.version or None,
         "location": plugin.location,
+        "sha256": plugin.digest or None,
         "error": plugin.error or None,
+        "hooks": list(plugin.hooks),
         "registered": {kind: list(plugin.registered[kind]) for kind in KINDS},
     }
 
 
 def plugins_text(plugins: Sequence[Plugin], width: int | None) -> str:
-    """All plugins as a table: where each came from, and what it registered or why it failed."""
-    columns = [Column("plugin"), Column("from"), Column("registers", fold=True)]
+    """All plugins as a table: where each came from, what each of its hooks registered, or why it failed."""
+    columns = [Column("plugin"), Column("origin"), Column("distribution or file"), Column("version")]
+    columns.append(Column("registers, by hook", fold=True))
     rows = []
     for plugin in plugins:
-        source = {"built-in": "blockforge", "file": plugin.location}.get(
-            plugin.origin, f"{plugin.distribution} {plugin.version}"
-        )
-        parts = [f"{kind}: {', '.join(plugin.registered[kind])}" for kind in KINDS if plugin.registered[kind]]
-        what = f"FAILED: {plugin.error}" if plugin.error else "; ".join(parts) or "nothing"
-        rows.append([plugin.name, source, what])
+        hooks = [hook.removeprefix("register_") for hook in plugin.hooks]
+        parts = [f"{kind}: {', '.join(plugin.registered[kind]) or 'none'}" for kind in hooks]
+        what = f"FAILED: {plugin.error}" if plugin.error else "; ".join(parts)
+        source = plugin.location if plugin.origin == "file" else plugin.distribution
+        rows.append([plugin.name, plugin.origin, source, plugin.version or plugin.digest, what])
     return text_table(columns, rows, width)

@@ -11,6 +11,7 @@ from blockforge.errors import BlockforgeError, InvalidNetwork, did_you_mean, unk
 from blockforge.files import Document, read_yaml
 from blockforge.flat import Flat
 from blockforge.paths import SETTINGS, Keys, Plain, edit, is_hole, with_block
+from blockforge.plugin_loading import is_source
 from blockforge.scaling import scale_stages
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 NETWORK_KEYS = (*SETTINGS, "extends", "stages", "scale", "set")
 SPACE_KEYS = ("base", "vary", "objectives", "limits", "data", "train")
+PLUGINS = "plugins"
+"""Where third parties' blocks came from: written with a network that has some, and of use where they are missing."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
     if not isinstance(raw, dict):
         flat.mistake((), f"{entry.name} must be a mapping with {', '.join(NETWORK_KEYS)}, but is {raw!r}")
         return flat
+    _read_origins(entry, flat)
+    registry = registry.told(flat.origins)
     allowed = NETWORK_KEYS + SPACE_KEYS if space else NETWORK_KEYS
     parent_key = "base" if "base" in raw and space else "extends"
     if space and {"base", "extends"} <= set(raw):
@@ -86,10 +91,11 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
     if parent_key in raw:
         parent = _parent(entry, str(raw[parent_key]), parent_key, registry, chain, flat)
         flat.value = parent
+        registry = registry.told(flat.origins)
     for key, value in raw.items():
         _mark(flat, entry, (key,), value if key in SETTINGS else None)
-        if key not in allowed:
-            hint = did_you_mean(key, allowed) or f"; there are {', '.join(allowed)}"
+        if key not in (*allowed, PLUGINS):
+            hint = did_you_mean(key, (*allowed, PLUGINS)) or f"; there are {', '.join(allowed)}"
             if key in SPACE_KEYS:
                 hint = "; this is a search space, so use it with `blockforge search`"
             flat.mistake((key,), f"no such key of a {'space' if space else 'network'}{hint}")
@@ -109,6 +115,26 @@ def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tup
         for path, value in edits.items():
             _edit(flat, path, value, entry.where((key, path)), registry)
     return flat
+
+
+def _read_origins(entry: Entry, flat: Flat) -> None:
+    origins = entry.raw.get(PLUGINS, {})
+    _mark(flat, entry, (PLUGINS,), origins)
+    if not isinstance(origins, dict):
+        flat.mistake(
+            (PLUGINS,),
+            f"must say where blocks came from, as {{ghost: acme-blocks 1.2.3}} does, but is {origins!r}; "
+            "leave it out, it is written with a network",
+        )
+        return
+    for name, source in origins.items():
+        if is_source(source):
+            flat.origins[name] = source
+        else:
+            flat.mistake(
+                (PLUGINS, name),
+                f"must be a distribution and its version, as in acme-blocks 1.2.3, or file NAME.py, but is {source!r}",
+            )
 
 
 def _parent(entry: Entry, name: str, key: str, registry: Registry, chain: tuple[str, ...], flat: Flat) -> Plain:
@@ -132,6 +158,7 @@ def _parent(entry: Entry, name: str, key: str, registry: Registry, chain: tuple[
         flat.mistakes.append(f"{place}: {error}")
         return {}
     flat.mistakes.extend(parent.mistakes)
+    flat.origins = {**parent.origins, **flat.origins}
     if other is entry.siblings.get(name):
         flat.marks.update({keys: where for keys, where in parent.marks.items() if keys})
     return {key: value for key, value in parent.value.items() if key != "name"}

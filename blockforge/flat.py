@@ -17,6 +17,8 @@ class Flat:
     notes: list[str] = field(default_factory=list)
     muted: set[Keys] = field(default_factory=set)
     """Places whose mistake is known already: nothing more is noted there."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where the file has its third parties' blocks from, by name: `acme-blocks 1.2.3`, or `file ghost.py`."""
 
     def where(self, keys: Keys) -> str:
         """Where a value was said, or the nearest thing around it."""

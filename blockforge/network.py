@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from blockforge import wiring
-from blockforge.documents import Entry, Flat, entries, find, flatten
+from blockforge.block import Block
+from blockforge.documents import PLUGINS, Entry, Flat, entries, find, flatten
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.files import dump_yaml, parse_yaml
 from blockforge.ops import Shape
@@ -156,10 +157,21 @@ class Network:
         """The network as YAML; `flat=True` merges in what it extends, so that the text stands alone.
 
         It is flat, too, where the short text would say something else: an edit that must come between two others
-        of one path, say, or a neighbour in the same file that it extends.
+        of one path, say, or a neighbour in the same file that it extends. Where blocks of third parties are used, the
+        key `plugins` says where to get them.
         """
         flat = flat or not self._is_told_by(self.document)
-        return dump_yaml({"name": self.name, **(self.flat if flat else self.document)})
+        whole = {"name": self.name, **(self.flat if flat else self.document)}
+        origins = self._origins(whole.get("extends"))
+        whole.pop(PLUGINS, None)
+        return dump_yaml({**whole, PLUGINS: origins} if origins else whole)
+
+    def _origins(self, parent: Any) -> dict[str, str]:
+        """Where third parties' blocks came from, by name, and the network of a name that is extended."""
+        named = [("blocks", block.name) for stage in self.stages.values() for block in _with_nested(stage.block)]
+        named += [("networks", parent)] if isinstance(parent, str) and parent in self.registry.networks else []
+        plugins = {name: self.registry.origin(kind, name) for kind, name in named}
+        return {name: plugin.source for name, plugin in sorted(plugins.items()) if plugin.origin != "built-in"}
 
     def _is_told_by(self, document: Plain) -> bool:
         """Whether a document by itself is read as this network."""
@@ -219,9 +231,18 @@ def from_entry(entry: Entry, registry: Registry) -> Network:
     return make(flat, entry.raw if isinstance(entry.raw, dict) else {}, registry, entry.name)
 
 
+def _with_nested(block: Block) -> Iterator[Block]:
+    yield block
+    for name in type(block).model_fields:
+        inner = getattr(block, name)
+        if isinstance(inner, Block):
+            yield from _with_nested(inner)
+
+
 def make(flat: Flat, document: Plain, registry: Registry, name: str = "") -> Network:
     """Validate a flat document; raises `InvalidNetwork` with all mistakes at once."""
     value = dict(flat.value)
+    known = registry.told(flat.origins)
     value.setdefault("name", name)
     settings = read_settings(value, flat)
     raw_stages = value.get("stages")
@@ -230,9 +251,7 @@ def make(flat: Flat, document: Plain, registry: Registry, name: str = "") -> Net
         raise InvalidNetwork(flat.mistakes)
     sources = read_sources(raw_stages, flat)
     stages = {
-        stage_name: make_stage(
-            stage_name, raw, sources[stage_name], settings.classes if settings else 1, registry, flat
-        )
+        stage_name: make_stage(stage_name, raw, sources[stage_name], settings.classes if settings else 1, known, flat)
         for stage_name, raw in raw_stages.items()
     }
     leaving = {output.stage for output in settings.outputs} if settings and not flat.mistakes else set(raw_stages)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import importlib.util
+import linecache
 import re
 import sys
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 
-from blockforge.block import Block
+from blockforge.block import Block, check_block_class
 from blockforge.errors import BlockforgeError, PluginError, did_you_mean
 from blockforge.files import top_level_names
 
+DISABLE = "BLOCKFORGE_DISABLE_PLUGINS"
 KINDS = ("blocks", "networks", "spaces", "objectives", "datasets")
 
 
@@ -28,6 +38,8 @@ class Plugin:
     distribution: str
     version: str
     location: str = ""
+    digest: str = ""  # of a file's contents
+    module: str = ""
     error: str = ""
     hooks: tuple[str, ...] = ()
     registered: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
@@ -36,8 +48,34 @@ class Plugin:
     def label(self) -> str:
         """The plugin as messages name it."""
         return {"built-in": f"blockforge's own plugin {self.name}", "file": f"plugin file {self.location}"}.get(
-            self.origin, f"package {self.distribution} {self.version}"
+            self.origin, f"package {self.source}"
         )
+
+    @property
+    def source(self) -> str:
+        """Where to get it, as files and exported sources note it: `acme-blocks 1.2.3`, or `file ghost.py`."""
+        if self.origin == "file":
+            return f"file {Path(self.location).name}"
+        return f"{self.distribution} {self.version}".strip()
+
+    def load_file(self) -> ModuleType:
+        """Run the plugin's file as a module of a name of its own; raises `PluginError`, or whatever it raises."""
+        path = Path(self.location)
+        if not path.is_file():
+            raise PluginError("no such file; give the path of a Python file")
+        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        name = f"blockforge_plugin_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise PluginError("is no Python file; its name must end in .py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        return module
 
 
 def collect(plugin: Plugin, kind: str, things: Any) -> None:
@@ -55,6 +93,14 @@ def _names_of(kind: str, thing: Any) -> list[str]:
     if kind == "blocks":
         if not (isinstance(thing, type) and issubclass(thing, Block)):
             raise PluginError(f"register_blocks returned {thing!r}, which is no block; return subclasses of Block")
+        if thing.__module__.partition(".")[0] != "blockforge" and not thing.__pydantic_complete__:
+            try:
+                thing.model_rebuild()
+            except PydanticUndefinedAnnotation as error:
+                raise PluginError(
+                    f"block {thing.__name__}: there is no {error.name!r}, which a field's type names; import it"
+                ) from None
+            check_block_class(thing)
         return [thing.name]
     if kind in ("networks", "spaces"):
         if not hasattr(thing, "read_text"):
@@ -68,28 +114,12 @@ def _names_of(kind: str, thing: Any) -> list[str]:
     return [name]
 
 
-def import_file(path: Path) -> ModuleType:
-    """Run a plugin file as a module of a name of its own; raises `PluginError`, or whatever the file raises."""
-    if not path.is_file():
-        raise PluginError("no such file; give the path of a Python file")
-    name = f"blockforge_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError("is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
-    return module
-
-
 def reason(error: Exception | SystemExit) -> str:
     """Why a plugin failed, in one line: what is wrong with it, or the kind and text of what it raised."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {error.msg}; mend the file's syntax"
+    if isinstance(error, PydanticUserError):
+        return _refused_class(error)
     if isinstance(error, BlockforgeError):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
@@ -100,3 +130,96 @@ def reason(error: Exception | SystemExit) -> str:
             return f"{hook[1] if hook else 'a hook'} declares arguments; a hook takes none"
         return f"no hook {wrong[1]!r}{did_you_mean(wrong[1], known) or ';'} the hooks are {', '.join(known)}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _refused_class(error: PydanticUserError) -> str:
+    """Why pydantic makes no class of what an author wrote; it says so before the class is there to be checked."""
+    block, where = "a block", ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if written := re.match(r"\s*class (\w+)", linecache.getline(frame.filename, frame.lineno or 0)):
+            block, where = f"block {written[1]}", f"line {frame.lineno}: "
+            break
+    message = " ".join(error.message.split())
+    bare = re.match(r"A non-annotated attribute was detected: `(\w+) = (.*?)`\. ", message)
+    name = bare or re.match(r"Field '(\w+)' ", message)
+    if name and error.code in ("model-field-missing-annotation", "model-field-overridden"):
+        value = bare[2] if bare else "..."
+        return f"{where}{block}: field {name[1]!r} has no type; write `{name[1]}: TYPE = {value}`"
+    kind = re.search(r"schema for <class '(?:[\w.<>]*\.)?(\w+)'>", message)
+    if kind:
+        return (
+            f"{where}{block}: a field is a {kind[1]}, which no file can say; use numbers, text, true and false, "
+            "tuples of them, Literal or BlockSpec"
+        )
+    return f"{where}{block}: {message}"
+
+
+@contextmanager
+def without_shadows() -> Iterator[None]:
+    """Leave out pydantic's warning of a field that hides an attribute: such a block is refused, in one line."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+        yield
+
+
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_SOURCE = re.compile(rf"(?:file (?P<file>[\w-][\w.-]*\.py)|(?P<distribution>{_NAME})(?: (?P<version>[\w.+!-]+))?)")
+
+
+def is_source(text: object) -> bool:
+    """Whether a text says where a plugin is to be had, as `Plugin.source` does."""
+    return isinstance(text, str) and _SOURCE.fullmatch(text) is not None
+
+
+def how_to_get(source: str, plugins: Iterable[Plugin], kept_out: Iterable[str]) -> str:
+    """What to do about a plugin that a file was written with and that isn't in force.
+
+    `kept_out` are the distributions, by canonical names, that are installed and disabled.
+    """
+    found = _SOURCE.fullmatch(source)
+    if not found or found["file"]:
+        return f"it came with {source}: load {source.removeprefix('file ')} with --plugin"
+    name, version = found["distribution"], found["version"]
+    if canonical(name) in kept_out:
+        return f"it came with {source}, which {DISABLE} keeps out: change that"
+    there = [each for each in plugins if each.origin == "package" and canonical(each.distribution) == canonical(name)]
+    failed = next((each.error for each in there if each.error), "")
+    if failed:
+        return f"it came with {source}, which is installed but failed ({failed}): mend or update it"
+    if there and version:
+        has = f"it came with {source}, but {there[0].version}, which is installed, lacks it"
+        return f"{has}: install that, e.g. pip install {name}=={version}"
+    return f"it came with {source}: install that, e.g. pip install {name}"
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as package indexes compare names: `Acme_Blocks` is `acme-blocks`."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def idle_names(disabled: Iterable[str], known: Sequence[str], own: Sequence[str]) -> list[str]:
+    """A line for each name that is to be disabled and keeps nothing out: blockforge's `own` plugins, and nobody's."""
+    lines = []
+    names = {canonical(name) for name in known}
+    for name in sorted(set(disabled) - {"all"}):
+        if canonical(name) in names:
+            continue
+        if name in own:
+            what = "is blockforge's own, which stays; name packages, or take it out"
+        else:
+            there = f"; there are {', '.join(sorted(set(known)))}" if known else "; there are none, so take it out"
+            what = f"is no package with plugins{did_you_mean(name, known) or there}"
+        lines.append(f"{DISABLE}: {name!r} {what}")
+    return lines
+
+
+def packages_shared(one: str, other: str) -> int:
+    """How many packages two modules lie in together, the modules themselves counted: `a.b` and `a.c` in one."""
+    pairs = zip(one.split("."), other.split("."), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def is_slip(name: str, known: Iterable[str]) -> bool:
+    """Whether a name is a known one, a word of one or its initials, but for a letter or two."""
+    words = {word for other in known for word in (other, *other.split("_"), "".join(w[:1] for w in other.split("_")))}
+    return any(abs(len(word) - len(name)) <= 2 for word in difflib.get_close_matches(name, words, cutoff=0.7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import os
@@ -16,42 +17,63 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from blockforge import hookspecs
+from blockforge import __version__, hookspecs
 from blockforge.block import Block
-from blockforge.errors import PluginError, unknown
-from blockforge.plugin_loading import KINDS, Plugin, collect, import_file, reason
+from blockforge.errors import PluginError, UnknownName, unknown
+from blockforge.plugin_loading import (
+    DISABLE,
+    KINDS,
+    Plugin,
+    canonical,
+    collect,
+    how_to_get,
+    idle_names,
+    is_slip,
+    packages_shared,
+    reason,
+    without_shadows,
+)
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
+    from blockforge.graph import Graph
     from blockforge.study.data import Dataset
     from blockforge.study.objectives import Objective
 
 GROUP = "blockforge"
-DISABLE = "BLOCKFORGE_DISABLE_PLUGINS"
 
 
 class Registry:
-    """All plugins that were found, and what they registered by kind and name."""
+    """All plugins that were found, and what they registered by kind and name.
 
-    def __init__(self, plugin_files: Iterable[str | Path] = ()) -> None:
+    A faulty file, or plugin of blockforge's own, raises `PluginError`, or with `keep_faulty` is noted in `refused`; a
+    faulty package has an `error`. `warnings` tell of names in `BLOCKFORGE_DISABLE_PLUGINS` that keep nothing out.
+    """
+
+    def __init__(self, plugin_files: Iterable[str | Path] = (), *, keep_faulty: bool = False) -> None:
         self.plugin_files = tuple(dict.fromkeys(str(path) for path in plugin_files))
         self.plugins: list[Plugin] = []
+        self.refused: list[str] = []
+        self.warnings: list[str] = []
+        self.origins: dict[str, str] = {}  # where a file has its names from that may be missing here
         self.made: dict[str, object] = {}  # networks that were read, by name
         self.read: dict[str, Any] = {}  # what their files say, by path
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._names: dict[str, dict[str, tuple[Any, Plugin]]] = {kind: {} for kind in KINDS}
         self._clashes: dict[tuple[str, str], str] = {}
-        disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
-        self._load_built_ins(disabled)
-        self._load_packages(disabled)
+        self._keep_faulty = keep_faulty
+        self._disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
+        self._kept_out: list[str] = []
+        self._load_built_ins()
+        self._load_packages()
         for path in self.plugin_files:
             self._load_file(path)
 
     # -- the three doors
 
-    def _load_built_ins(self, disabled: set[str]) -> None:
+    def _load_built_ins(self) -> None:
         try:
             from blockforge import plugins
         except ImportError:
@@ -62,35 +84,51 @@ class Registry:
 
         version = _version("blockforge")
         for info in sorted(pkgutil.iter_modules(plugins.__path__), key=lambda info: info.name):
-            if info.name not in disabled:
-                name = f"{plugins.__name__}.{info.name}"
-                plugin = Plugin(info.name, "built-in", "blockforge", version, name)
-                with _deferred_schemas():
-                    self._register(plugin, partial(importlib.import_module, name))
-                if plugin.error:
-                    raise PluginError(f"{plugin.label}: {plugin.error}")
+            name = f"{plugins.__name__}.{info.name}"
+            plugin = Plugin(info.name, "built-in", "blockforge", version, name)
+            with _deferred_schemas():
+                self._register(plugin, partial(importlib.import_module, name))
+            if plugin.error:
+                self._refuse(f"{plugin.label}: {plugin.error}")
+            else:
                 plugin.location = sys.modules[name].__file__ or name
 
-    def _load_packages(self, disabled: set[str]) -> None:
+    def _load_packages(self) -> None:
+        disabled = {canonical(name) for name in self._disabled}
+        known: list[str] = []
+        own = [plugin.name for plugin in self.plugins]
         points = importlib.metadata.entry_points(group=GROUP)
         for point in sorted(points, key=lambda point: (point.dist.name if point.dist else "", point.name)):
             distribution = point.dist.name if point.dist else point.name
-            if {"all", point.name, distribution} & disabled:
+            known += [distribution, point.name]
+            if {"all", canonical(point.name), canonical(distribution)} & disabled:
+                self._kept_out.append(canonical(distribution))
                 continue
             version = point.dist.version if point.dist else ""
-            self._register(Plugin(point.name, "package", distribution, version, point.value), point.load)
+            plugin = Plugin(point.name, "package", distribution, version, point.value)
+            plugin.module = point.value.partition(":")[0].strip()
+            self._register(plugin, point.load)
+        self.warnings += idle_names(self._disabled, known, own)
 
     def _load_file(self, path: str) -> None:
         plugin = Plugin(Path(path).stem, "file", "", "", path)
-        self._register(plugin, lambda: import_file(Path(path)))
+        self._register(plugin, plugin.load_file)
         if plugin.error:
-            raise PluginError(f"{path}: {plugin.error}")
+            self._refuse(f"{path}: {plugin.error}")
+
+    def _refuse(self, message: str) -> None:
+        if not self._keep_faulty:
+            raise PluginError(message)
+        self.refused.append(message)
 
     def _register(self, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
         self.plugins.append(plugin)
         unique = f"{plugin.origin}:{plugin.distribution}:{plugin.location}:{plugin.name}"
         try:
-            self._manager.register(load(), unique)
+            with without_shadows():
+                module = load()
+            plugin.module = plugin.module or getattr(module, "__name__", "")
+            self._manager.register(module, unique)
             self._manager.check_pending()
             for kind in KINDS:
                 caller = getattr(self._manager.hook, f"register_{kind}")
@@ -142,6 +180,10 @@ class Registry:
             )
         if name not in self._names[kind]:
             what = {"datasets": "data set"}.get(kind, kind[:-1])
+            if name in self.origins:
+                raise UnknownName(f"no {what} {name!r}; {how_to_get(self.origins[name], self.plugins, self._kept_out)}")
+            if kind == "blocks" and not is_slip(name, self._names[kind]):
+                how_to_list += "; one of a plugin file needs --plugin FILE"
             raise unknown(what, name, self._names[kind], how_to_list)
         return self._names[kind][name][0]
 
@@ -199,6 +241,39 @@ class Registry:
         """The plugin that registered a thing; `kind` is `blocks`, `networks`, ..."""
         return self._names[kind][name][1]
 
+    # -- where things came from
+
+    def told(self, origins: Mapping[str, str]) -> Registry:
+        """The same registry; its errors for names that it lacks say where to get them, as a file has noted it."""
+        if all(any(name in names for names in self._names.values()) for name in origins):
+            return self
+        view = copy.copy(self)
+        view.origins = {**self.origins, **origins}
+        return view
+
+    def maker(self, kind: type) -> Plugin | None:
+        """The third party's plugin that a class of blocks or ops comes from; None if there is none."""
+        name = getattr(kind, "name", None)
+        block = self._names["blocks"].get(name) if isinstance(name, str) else None
+        if block and block[0] is kind:
+            return block[1] if block[1].origin != "built-in" else None
+        theirs = [plugin for plugin in self.plugins if plugin.origin != "built-in" and not plugin.error]
+        near = max(theirs, key=lambda plugin: packages_shared(plugin.module, kind.__module__), default=None)
+        return near if near and packages_shared(near.module, kind.__module__) else None
+
+
+def written_by(graph: Graph) -> str:
+    """Who wrote a graph's source: `blockforge 0.1.0`, and with which blocks and ops of third parties.
+
+    As in `blockforge 0.1.0 with acme-blocks 1.2.3 and file ghost.py`.
+    """
+    kinds = {type(node.op) for node in graph.nodes} | {type(expansion.block) for expansion in graph.expansions}
+    foreign = [kind for kind in kinds if not kind.__module__.startswith("blockforge.")]
+    sources = sorted({plugin.source for kind in foreign if (plugin := get_registry().maker(kind))})
+    *first, last = sources or [""]
+    with_ = f" with {', '.join(first)} and {last}" if first else f" with {last}" if last else ""
+    return f"blockforge {__version__}{with_}"
+
 
 def _version(distribution: str) -> str:
     try:
@@ -223,9 +298,9 @@ def _deferred_schemas() -> Iterator[None]:
 _current: list[Registry] = []
 
 
-def load_registry(plugin_files: Iterable[str | Path] = ()) -> Registry:
+def load_registry(plugin_files: Iterable[str | Path] = (), *, keep_faulty: bool = False) -> Registry:
     """Find all plugins, these files among them, and make them what names are looked up in from now on."""
-    _current[:] = [Registry(plugin_files)]
+    _current[:] = [Registry(plugin_files, keep_faulty=keep_faulty)]
     return _current[0]
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from blockforge import ops
 from blockforge.errors import BlockforgeError, OpError, did_you_mean
@@ -225,6 +229,11 @@ def expand(
         located = type(error)(f"{path or stage or block.name}: {error}")  # an op that couldn't even be made
         located.located = True
         raise located from None
+    except BlockforgeError:
+        raise
+    except Exception as error:  # whatever an author's code raises
+        message = f"{_author(path, block)}: {_said(error, block)}; mend the block there"
+        raise BlockforgeError(message).with_traceback(error.__traceback__) from error
     if not isinstance(value, Value):
         raise BlockforgeError(
             f"{_author(path, block)}: it must return the block's output, but returned {type(value).__name__}; "
@@ -241,3 +250,17 @@ def expand(
 
 def _author(path: str, block: Expandable) -> str:
     return f"{path}: {block.name}.expand" if path else f"{block.name}.expand"
+
+
+def _said(error: Exception, block: Expandable) -> str:
+    """What an author's code raised, with its own file and line: those of the innermost frame in the block's file."""
+    file = type(block).expand.__code__.co_filename
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    shown = os.path.relpath(file) if file.startswith(os.getcwd() + os.sep) else file
+    place = f"{shown}:{lines[-1]}: " if lines else ""
+    if isinstance(error, ValidationError):  # of a block that it made
+        first = error.errors(include_url=False)[0]
+        text = ": ".join(part for part in (error.title, ".".join(map(str, first["loc"])), first["msg"]) if part)
+    else:
+        text = " ".join(str(error).split())
+    return f"{place}{type(error).__name__}{': ' * bool(text)}{text}"

@@ -17,8 +17,8 @@ import pytest
 from blockforge import Block, get_network, list_blocks
 from blockforge.errors import BlockforgeError, PluginError
 from blockforge.files import top_level_names
-from blockforge.plugin_loading import KINDS
-from blockforge.registry import DISABLE, Registry, get_registry, load_registry
+from blockforge.plugin_loading import DISABLE, KINDS
+from blockforge.registry import Registry, get_registry, load_registry
 
 BLOCK = """\
 from blockforge import Block, Channels, Scope, Value, hookimpl
@@ -385,11 +385,24 @@ def test_all_packages_can_be_disabled(site, tmp_path):
     assert found["built_ins"] == sorted(BUILT_INS)
 
 
-def test_a_built_in_can_be_disabled_by_name(monkeypatch):
-    monkeypatch.setenv(DISABLE, "dense, inception")
+def test_a_built_in_stays_whatever_is_disabled(monkeypatch):
+    monkeypatch.setenv(DISABLE, "dense, nothing-of-this-name")
     registry = Registry()
-    assert {"dense_layer", "transition", "inception"}.isdisjoint(registry.blocks)
-    assert "conv" in registry.blocks
+    assert {"dense_layer", "transition", "inception"} <= set(registry.blocks)
+    assert registry.warnings[0] == (
+        "BLOCKFORGE_DISABLE_PLUGINS: 'dense' is blockforge's own, which stays; name packages, or take it out"
+    )
+    assert registry.warnings[1].startswith(
+        "BLOCKFORGE_DISABLE_PLUGINS: 'nothing-of-this-name' is no package with plugins"
+    )
+
+
+def test_faulty_files_may_be_kept_for_a_list(write):
+    faulty, fine = write("faulty.py", "1 / 0"), write("mine.py", BLOCK.format(name="MyConv", width=5))
+    registry = Registry([faulty, fine], keep_faulty=True)
+    assert registry.refused == [f"{faulty}: ZeroDivisionError: division by zero"]
+    assert [each.error for each in registry.plugins[-2:]] == ["ZeroDivisionError: division by zero", ""]
+    assert registry.block("my_conv")().width == 5
 
 
 def test_a_plugin_file_may_not_take_a_packages_name_nor_one_that_two_packages_claim(site, tmp_path, write):

@@ -58,9 +58,16 @@ class Plan:
         }
 
     def plugins(self) -> list[dict[str, str]]:
-        """The plugins in force that don't come with blockforge."""
+        """The plugins in force that don't come with blockforge; files with a short hash of what they say."""
         return [
-            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version, "error": plugin.error}
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "file": plugin.location if plugin.origin == "file" else "",
+                "sha256": plugin.digest,
+                "error": plugin.error,
+            }
             for plugin in self.registry.plugins
             if plugin.origin != "built-in"
         ]
