@@ -11,7 +11,7 @@ import click
 
 from blockforge import authoring
 from blockforge.arguments import edits_of, shape_of
-from blockforge.errors import BlockforgeError
+from blockforge.errors import BlockforgeError, PluginError
 from blockforge.options import (
     command,
     input_option,
@@ -166,14 +166,21 @@ def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_
 def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
     """List plugins, failed ones too.
 
-    Where each came from, and what it registered or why it failed.
+    Where each came from, and what each of its hooks registered or why it failed. A file has in the place of a version a
+    hash of what it says.
     """
     from blockforge.catalogue import plugin_record, plugins_text
+    from blockforge.registry import load_registry
 
-    found = registry_of(plugin_files).plugins
+    registry = load_registry(plugin_files, keep_faulty=True)
+    found = registry.plugins
     print_json([plugin_record(each) for each in found]) if as_json else click.echo(
         plugins_text(found, terminal_width())
     )
+    for line in registry.warnings:
+        click.echo(line, err=True)
+    if registry.refused:
+        raise PluginError("\n".join(registry.refused))
 
 
 @command

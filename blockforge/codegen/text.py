@@ -19,6 +19,7 @@ from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph
 from blockforge.network import Network, as_network
 from blockforge.ops import Activation
+from blockforge.registry import written_by
 
 Tree = dict[str, Any]
 OUTPUTS = "Outputs"
@@ -74,7 +75,7 @@ def source_of(graph: Graph, class_name: str, title: str, images: str = "") -> st
     if "torch." not in text.replace("import torch", ""):
         imports.remove("import torch")
     more = "\n\n" + "\n".join(wrap(images, WIDTH)) + "\n" if images else ""
-    head = f'"""{_one_line(title)}, written by blockforge.{more}"""\n\n'
+    head = f'"""{_one_line(title)}, written by {written_by(graph)}.{more}"""\n\n'
     return head + "\n".join(imports) + "\n\n\n" + text + "\n"
 
 
