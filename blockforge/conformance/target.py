@@ -1,0 +1,49 @@
+"""Which blocks a target names: one, those of a plugin file, those of a distribution."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blockforge.block import Block
+from blockforge.conformance.kit import EXAMPLES, check_all
+from blockforge.conformance.report import Failure, Report
+from blockforge.errors import BlockforgeError, did_you_mean
+from blockforge.registry import Registry, load_registry
+
+
+def check(target: str | os.PathLike[str], registry: Registry, *, examples: int = EXAMPLES, seed: int = 0) -> Report:
+    """Run all checks of the blocks that a target names; raises `BlockforgeError` if it names none."""
+    checked: dict[str, int] = {}
+    failures: list[Failure] = []
+    for cls in blocks_of(target, registry):
+        checked[cls.name] = 0
+        for _, failure in check_all(cls, examples=examples, seed=seed):
+            checked[cls.name] += 1
+            failures += [failure] if failure else []
+    return Report(str(target), examples, checked, tuple(failures))
+
+
+def blocks_of(target: str | os.PathLike[str], registry: Registry) -> list[type[Block]]:
+    """The blocks of a target: a block's name, a plugin file (which is loaded), or a distribution or plugin by name."""
+    name = str(target)
+    if name in registry.blocks:
+        return [registry.block(name)]
+    if name.endswith(".py") or os.sep in name:
+        registry = load_registry((*registry.plugin_files, name))
+        given = [plugin for plugin in registry.plugins if plugin.location and Path(plugin.location) == Path(name)]
+    else:
+        given = [plugin for plugin in registry.plugins if name in (plugin.distribution, plugin.name)]
+    failed = next((plugin for plugin in given if plugin.error), None)
+    if failed:
+        raise BlockforgeError(f"{name}: {failed.error}")
+    found = [cls for plugin in given for cls in plugin.registered["blocks"].values()]
+    if given and not found:
+        raise BlockforgeError(f"{name}: registers no block; return its classes from register_blocks")
+    if not found:
+        known = [*registry.blocks, *{plugin.distribution for plugin in registry.plugins if plugin.distribution}]
+        raise BlockforgeError(
+            f"{name}: no block, plugin file or distribution of this name{did_you_mean(name, known) or ';'} "
+            "`blockforge plugins` lists all"
+        )
+    return found
