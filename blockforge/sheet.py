@@ -15,16 +15,17 @@ from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block
 from blockforge.costing import cost
 from blockforge.display import Row, rows_csv, rows_of, rows_table
-from blockforge.documents import find
+from blockforge.documents import find, flatten
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.explain import block_name, explain
 from blockforge.fields import field_records, field_texts
 from blockforge.graph import Graph
-from blockforge.network import Network, from_entry
+from blockforge.network import Network
 from blockforge.ops import Linear, Shape, show_shape
 from blockforge.paths import tupled
 from blockforge.picture import picture
 from blockforge.registry import Registry
+from blockforge.stages import make_stage
 from blockforge.table import Column, markdown_table, text_table
 from blockforge.totals import lines_table, memory, memory_lines, totals_lines, totals_record
 
@@ -184,14 +185,24 @@ def networks_with(cls: type[Block], registry: Registry) -> tuple[list[str], list
     """The names of the networks that have the block, as a stage or within one, and of those that can't be read."""
     using, unsound = [], []
     for name in sorted(registry.networks):
-        try:
-            network = from_entry(find(name, registry), registry)
-        except BlockforgeError:
+        blocks = _stage_blocks(name, registry)
+        if not blocks:
             unsound.append(name)
-            continue
-        if any(type(block) is cls for stage in network.stages.values() for block in _within(stage.block)):
+        elif any(type(block) is cls for outer in blocks for block in _within(outer)):
             using.append(name)
     return using, unsound
+
+
+def _stage_blocks(name: str, registry: Registry) -> list[Block]:
+    """The blocks of a network's stages, whatever their wiring; none where it has mistakes."""
+    try:
+        flat = flatten(find(name, registry), registry)
+    except BlockforgeError:
+        return []
+    raw = flat.value.get("stages")
+    stages = raw.items() if isinstance(raw, dict) else ()
+    made = [make_stage(key, value, (), 1, registry, flat) for key, value in stages]  # whatever the number of classes
+    return [] if flat.mistakes else [stage.block for stage in made if stage]
 
 
 def _within(value: Any) -> Iterator[Block]:

@@ -125,7 +125,7 @@ def test_as_data_a_block_has_its_meanings_and_all_networks():
 def test_a_network_that_cannot_be_read_is_noted(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(
         "mine: {input: [3, 8, 8], stages: {a: {block: dense_layer}}}\n"
-        "wrong: {input: [3, 8, 8], stages: {a: {block: x}}}\n"
+        "wrong: {input: [3, 8, 8], stages: {a: {block: dense_layer}, b: {block: x}}}\n"
     )
     (tmp_path / "mine.py").write_text(
         "from pathlib import Path\n\nfrom blockforge import hookimpl\n\n\n@hookimpl\ndef register_networks():\n"
