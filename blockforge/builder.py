@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import linecache
 import os
 import sys
@@ -18,9 +19,10 @@ from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block
 from blockforge.codegen.text import network_source, source_of
 from blockforge.errors import BlockforgeError
+from blockforge.graph import Graph, Node
 from blockforge.mould import Mould, take_mould
 from blockforge.network import Network, get_network
-from blockforge.ops import Shape
+from blockforge.ops import Op, Shape, show_shape
 from blockforge.settings import Init
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ def build(
 def _source(network: Network) -> tuple[str, bool]:
     """The source of a network, and whether all classes in it are blockforge's own."""
     graph = assemble(network)
-    return network_source(network, graph), not any(node.op.helper and not node.op.is_built_in for node in graph)
+    text = network_source(network, graph)
+    _check_ops(graph, text)
+    return text, all(node.op.is_built_in or not type(node.op).helper for node in graph)
 
 
 def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: bool) -> nn.Module:
@@ -77,7 +81,9 @@ def _build_block(block: Block, given: Any, others: tuple[Any, ...], *, init: boo
     if not (isinstance(shapes, tuple | list) and shapes and all(map(_is_shape, shapes))):
         raise BlockforgeError(f"{block.name}: input={given!r} is no shape; write (64, 56, 56), or a list of such")
     graph = graph_of(block, *map(tuple, shapes))
-    return make(source_of(graph, type(block).__name__, block.name), Init() if init else None)
+    text = source_of(graph, type(block).__name__, block.name)
+    _check_ops(graph, text)
+    return make(text, Init() if init else None)
 
 
 def _is_shape(value: Any) -> bool:
@@ -137,6 +143,68 @@ def module_of(text: str) -> ModuleType:
         if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module.__name__:
             cls.__reduce_ex__ = _reduce(text, cls)  # type: ignore[method-assign]
     return module
+
+
+def check_shapes(graph: Graph, module: nn.Module) -> None:
+    """Hold what each op that isn't built in makes, alone and at batch 2, against its shape rule.
+
+    `module` is what `build` made of the graph. Raises `BlockforgeError` for the first op that makes something else.
+    """
+    _check_ops(graph, inspect.getsource(sys.modules[type(module).__module__]))
+
+
+def _check_ops(graph: Graph, text: str) -> None:
+    names: dict[str, Any] = {}
+    for node in graph:
+        key = (type(node.op), repr(node.op), node.input_shapes)
+        if node.op.is_built_in or key in _sound:
+            continue
+        if not names:  # classes of their own: an author's may count what is made of them
+            exec(compile(text, "<the generated source>", "exec"), names)  # noqa: S102 (the project's own)
+        where = f"{node.name}: {node.op.kind}"
+        mend = f"mend shape() or {'call' if node.op.call(*node.input_shapes) else 'expression'}()"
+        try:
+            found = _made(node, names)
+        except Exception as error:  # an author's code may raise anything
+            shapes = ", ".join(map(show_shape, node.input_shapes))
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise BlockforgeError(f"{where} fails on {shapes}, which shape() accepts: {reason}; {mend}") from error
+        made, ruled = (", ".join(map(show_shape, shapes)) for shapes in (found, node.shapes))
+        if made != ruled:
+            raise BlockforgeError(f"{where} made {made}, but its shape rule says {ruled}; {mend}")
+        _sound.add(key)
+
+
+_sound: set[tuple[type[Op], str, tuple[Shape, ...]]] = set()
+"""Ops of authors that were checked, with their inputs' shapes: a search builds the same ones again and again."""
+
+
+def _made(node: Node, names: Mapping[str, Any], device: str = "meta") -> list[Shape]:
+    """The shapes that an op makes of zeros: without memory or work, or with them where its code reads numbers."""
+    import torch
+
+    call = node.op.call(*node.input_shapes)
+    try:
+        # An author's module may draw its weights, which must not change what is drawn after it.
+        with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+            operands = {f"x{i}": torch.zeros(2, *shape) for i, shape in enumerate(node.input_shapes, 1)}
+            if call is None:
+                made = eval(node.op.expression(*operands), {**names, **operands})  # noqa: S307 (it is in the source)
+            else:
+                given = [each.value for each in call.arguments if each.positional]
+                others = {a.name: a.value for a in call.arguments if not a.positional and a.value != a.default}
+                made = eval(call.target, {**names})(*given, **others).eval()(*operands.values())  # noqa: S307
+    except Exception:
+        if device == "cpu":
+            raise
+        return _made(node, names, "cpu")
+    outputs = made if isinstance(made, tuple | list) else (made,)
+    for each in outputs:
+        if not isinstance(each, torch.Tensor):
+            raise TypeError(f"it made {type(each).__name__}, no tensor")
+        if each.shape[:1] != (2,):
+            raise ValueError(f"of a batch of 2 it made a tensor of shape {show_shape(tuple(each.shape))}")
+    return [tuple(each.shape[1:]) for each in outputs]
 
 
 def _root(module: ModuleType) -> Callable[[], nn.Module]:
@@ -256,4 +324,4 @@ def _draw(tensor: Tensor, scheme: str, layer: nn.Module) -> None:
         init.zeros_(tensor)
 
 
-__all__ = ["build", "initialise", "make", "module_of", "restore"]
+__all__ = ["build", "check_shapes", "initialise", "make", "module_of", "restore"]

@@ -105,18 +105,26 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
 @click.argument("network")
 @click.option("--python", "path", metavar="FILE", required=True, help="The file to write; -: standard output.")
 @click.option("--force", is_flag=True, help="Write over a file that exists.")
+@click.option("--import-modules", is_flag=True, help="Import modules of other packages, not write their code.")
 @set_option
 @input_option
-def export(network: str, path: str, force: bool, plugin_files: tuple[str, ...], **changes: tuple[str, ...]) -> None:
+def export(
+    network: str,
+    path: str,
+    force: bool,
+    import_modules: bool,
+    plugin_files: tuple[str, ...],
+    **changes: tuple[str, ...],
+) -> None:
     """Write a network as Python source.
 
-    The file imports torch alone. NETWORK is a name, FILE.yaml or FILE.yaml#NAME.
+    The file imports torch alone, unless --import-modules is given. NETWORK is a name, FILE.yaml or FILE.yaml#NAME.
     """
     from blockforge.codegen.text import source as source_of
 
     edits, shapes = edits_of(changes["edits"]), [shape_of(text) for text in changes["inputs"]]
     made, _ = _network(network, registry_of(plugin_files), edits, shapes)
-    source = source_of(made)
+    source = source_of(made, import_modules=import_modules)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     if path == "-":

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from blockforge import Block, Network, Scope, Value, build, get_network, list_networks, ops, source
+from blockforge import Block, Network, Scope, Value, __version__, build, get_network, list_networks, ops, source
 from blockforge.assembler import assemble, graph_of
 from blockforge.builder import make
 from blockforge.codegen.layout import WIDTH
@@ -23,7 +23,7 @@ from tests.interpreter import Interpreter, unsettle
 from tests.random_networks import from_text
 
 TINY = '''\
-"""tiny (arXiv:1512.03385), written by blockforge."""
+"""tiny (arXiv:1512.03385), written by blockforge VERSION."""
 
 import torch
 from torch import nn
@@ -100,7 +100,7 @@ class Tiny(nn.Module):
 '''
 
 ODD = '''\
-"""odd-names, written by blockforge."""
+"""odd-names, written by blockforge VERSION."""
 
 from collections import OrderedDict
 
@@ -163,7 +163,7 @@ tiny:
     layer2: {block: residual, width: 32, stride: 2, depth: 2}
     head: {block: classifier, width: classes, scope: ""}
 """)
-    assert source(network) == TINY
+    assert source(network) == TINY.replace("VERSION", __version__)
 
 
 def test_the_text_where_scopes_are_no_chains_and_names_no_attributes() -> None:
@@ -182,7 +182,7 @@ odd-names:
     row: {block: conv, width: 8, depth: 2, from: both, scope: "a-b.x{n+1}"}
     head: {block: classifier, width: classes, scope: ""}
 """)
-    assert source(network) == ODD
+    assert source(network) == ODD.replace("VERSION", __version__)
 
 
 # Lines: two that everybody knows stay short; the largest have many kinds of blocks.
@@ -269,9 +269,9 @@ def test_any_title() -> None:
     for title in ('He "et al."', '"""', "a\nb", "C:\\new\\x", "\\", 'ends with "', "\x00\u2028", "naïve"):
         text = source_of(graph, "Net", title)
         compile(text, "net", "exec")
-        assert ast.get_docstring(ast.parse(text)).endswith(", written by blockforge.")
+        assert ast.get_docstring(ast.parse(text)).endswith(f", written by blockforge {__version__}.")
         make(text, None)
-    assert source_of(graph, "Net", "x\\y").startswith('"""x\\\\y, written by blockforge."""\n')
+    assert source_of(graph, "Net", "x\\y").startswith(f'"""x\\\\y, written by blockforge {__version__}."""\n')
 
 
 def block_of(expand: Callable[[Scope, Value], Value]) -> Block:

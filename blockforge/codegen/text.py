@@ -15,10 +15,11 @@ from blockforge.codegen.layout import WIDTH, CallText, fold, named_call, wrapped
 from blockforge.codegen.lifetime import Statement, body
 from blockforge.codegen.naming import camel_case
 from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
-from blockforge.errors import BlockforgeError
+from blockforge.errors import BlockforgeError, OpError
 from blockforge.graph import Graph
 from blockforge.network import Network, as_network
 from blockforge.ops import Activation
+from blockforge.ops.helpers import Definition, brought, import_lines
 from blockforge.registry import written_by
 
 Tree = dict[str, Any]
@@ -26,18 +27,21 @@ OUTPUTS = "Outputs"
 """The named tuple that a network of several outputs returns."""
 
 
-def source(network: Network | str | os.PathLike[str]) -> str:
-    """The network's Python source: what `build` runs; it imports torch alone. Raises `BlockforgeError`."""
+def source(network: Network | str | os.PathLike[str], *, import_modules: bool = False) -> str:
+    """The network's Python source: what `build` runs; it imports torch alone. Raises `BlockforgeError`.
+
+    With `import_modules` an author's own classes and functions are imported from their packages instead of written out.
+    """
     network = as_network(network)
-    return network_source(network, assemble(network))
+    return network_source(network, assemble(network), import_modules=import_modules)
 
 
-def network_source(network: Network, graph: Graph) -> str:
-    """The source of a network whose graph is there already; raises `BlockforgeError` if helpers clash."""
+def network_source(network: Network, graph: Graph, *, import_modules: bool = False) -> str:
+    """The source of a network whose graph is there already; raises `BlockforgeError` for helpers that don't fit."""
     title = f"{network.name} ({network.paper})" if network.paper else network.name
     if network.document.get("extends") == network.name:  # what an edit of a registered network looks like
         title = f"A variant of {title}"
-    return source_of(graph, camel_case(network.name), title, images_line(network))
+    return source_of(graph, camel_case(network.name), title, images_line(network), import_modules=import_modules)
 
 
 def images_line(network: Network) -> str:
@@ -50,10 +54,10 @@ def images_line(network: Network) -> str:
     return f"Images: {', '.join([*steps, f'values from 0 to 1, mean {found.mean}, std {found.std}'])}."
 
 
-def source_of(graph: Graph, class_name: str, title: str, images: str = "") -> str:
-    """The source of a graph's module under a class name; raises `BlockforgeError` if helpers clash."""
+def source_of(graph: Graph, class_name: str, title: str, images: str = "", *, import_modules: bool = False) -> str:
+    """The source of a graph's module under a class name; raises `BlockforgeError` for helpers that don't fit."""
     root = structure(graph)
-    helpers = _helpers(graph)
+    helpers = _helpers(graph, import_modules=import_modules)
     plans = plan_classes(root, [*helpers, OUTPUTS])
     unique = list({id(plan): plan for plan in plans.values()}.values())
     names = {*helpers, OUTPUTS, *(plan.name for plan in unique)}
@@ -64,11 +68,12 @@ def source_of(graph: Graph, class_name: str, title: str, images: str = "") -> st
     writer = _Writer(plans)
     classes = [writer.class_of(plan.unit, plan, plan.name) for plan in unique]
     classes.append(writer.class_of(root, None, class_name, order))
-    parts = [*dict.fromkeys(helpers.values()), *classes]
+    imported = [each for each in helpers.values() if import_modules and each.module]
+    parts = [*dict.fromkeys([each.text for each in helpers.values() if each not in imported]), *classes]
     if len(root.results) > 1:
         parts.insert(-1, f'{OUTPUTS} = namedtuple("{OUTPUTS}", {[name for name, _ in root.results]})'.replace("'", '"'))
-    imports = ["import torch", "from torch import nn"]
     text = "\n\n\n".join(parts)
+    imports = ["import torch", *import_lines(imported, text), "from torch import nn"]
     collections = [name for name in ("OrderedDict", "namedtuple") if f"{name}(" in text]
     if collections:
         imports = [f"from collections import {', '.join(collections)}", "", *imports]
@@ -79,14 +84,23 @@ def source_of(graph: Graph, class_name: str, title: str, images: str = "") -> st
     return head + "\n".join(imports) + "\n\n\n" + text + "\n"
 
 
-def _helpers(graph: Graph) -> dict[str, str]:
-    """The sources that the ops bring with them, by the names of the classes in them."""
-    helpers: dict[str, str] = {}
+def _helpers(graph: Graph, *, import_modules: bool) -> dict[str, Definition]:
+    """The classes and functions that the ops bring with them, by their names."""
+    helpers: dict[str, Definition] = {}
     for node in graph.nodes:
-        text = node.op.helper.strip("\n")
-        for name in re.findall(r"^class (\w+)", text, re.MULTILINE):
-            if helpers.setdefault(name, text) != text:
-                raise BlockforgeError(f"{node.name}: another op brings a class {name} of its own; rename one of them")
+        if node.op.is_built_in and not type(node.op).helper:
+            continue
+        try:
+            found = brought(node.op, *node.input_shapes, import_modules=import_modules)
+        except OpError as error:
+            raise BlockforgeError(f"{node.name}: {error}") from None
+        for each in found:
+            if not is_variable(each.name):
+                raise BlockforgeError(f"{node.name}: {each.name} is what the file has already; rename the {each.kind}")
+            if helpers.setdefault(each.name, each).text != each.text:
+                raise BlockforgeError(
+                    f"{node.name}: another op brings a {each.kind} {each.name} of its own; rename one of them"
+                )
     return helpers
 
 

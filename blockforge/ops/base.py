@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from blockforge.errors import OpError
 
@@ -12,6 +13,9 @@ Shape = tuple[int, ...]
 """The shape of a tensor without its batch axis: `(C, H, W)` or `(C,)`."""
 
 Pair = tuple[int, int]
+
+Helper = type[Any] | Callable[..., Any]
+"""An author's own `nn.Module`, or a function, whose code goes into the generated file."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Op:
     """A primitive tensor operation: a frozen dataclass whose fields are its arguments.
 
     A subclass says its output's shape and, where they aren't none, its weights and MACs; then either `call`
-    (what makes its `nn.Module`) or `expression` (what computes it in a `forward`). `shape` checks the
-    inputs; the other methods are called with inputs that it accepted.
+    (what makes its `nn.Module`) or `expression` (what computes it in a `forward`), of torch or of a `helper`.
+    `shape` checks the inputs; the other methods are called with inputs that it accepted.
     """
 
     saves_output: ClassVar[bool] = False
@@ -47,8 +51,10 @@ class Op:
     """Its output shares memory with its input (in eval mode at least)."""
     in_place: ClassVar[bool] = False
     """It can write its output over its first input (modules take `inplace=True`)."""
-    helper: ClassVar[str] = ""
-    """Source of the `nn.Module` that `call` names, where torch has none: it goes into the generated file."""
+    helper: ClassVar[str | Helper | tuple[Helper, ...]] = ""
+    """The `nn.Module` that `call` names, or the function in `expression`, where torch has none: the class or function
+    itself, several in a tuple, or their source. Its code goes into the generated file, and may read what that has:
+    `torch`, `nn`, builtins and the op's other helpers; anything else it imports inside its methods."""
     identity: ClassVar[bool] = False
     """In eval mode it returns its input unchanged (dropout): the hash and the cost pass it over."""
 
