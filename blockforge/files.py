@@ -90,12 +90,11 @@ def parse_yaml(text: str, name: str) -> Document:
     error comes alone.
     """
     # Not above: ruamel.yaml takes 45 ms, and `blockforge --help` needs none of it.
-    from blockforge.yaml_reader import Reader
+    from blockforge.yaml_reader import read
 
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise _too_large(name)
-    reader = Reader(text.removeprefix("\ufeff"), name)
-    return Document(reader.read(), reader.positions, name)
+    return Document(*read(text.removeprefix("\ufeff"), name), name)
 
 
 def parse_value(text: str) -> Any:

@@ -45,7 +45,7 @@ def mistakes(sources: Mapping[str, tuple[str, ...]], outputs: Collection[str]) -
 
 
 def _cycle(sources: Sources) -> list[str]:
-    if is_chain(sources):
+    if runs_in_file_order(sources):
         return []
     import networkx as nx
 
@@ -55,13 +55,17 @@ def _cycle(sources: Sources) -> list[str]:
         return []
 
 
-def is_chain(sources: Sources) -> bool:
-    """Whether each stage reads just the one before it, the first the network's input."""
-    names = [INPUT, *(name for name, _ in sources)]
-    return all(feeding == (before,) for (_, feeding), before in zip(sources, names, strict=False))
+def runs_in_file_order(sources: Sources) -> bool:
+    """Whether each stage reads none that stands behind it, so that there is neither a cycle nor anything to sort."""
+    before = {INPUT}
+    for name, feeding in sources:
+        if not before.issuperset(feeding):
+            return False
+        before.add(name)
+    return True
 
 
-def stage_graph(sources: Sources):  # type: ignore[no-untyped-def]  # networkx is imported only where a wiring is no chain
+def stage_graph(sources: Sources):  # type: ignore[no-untyped-def]  # networkx takes 0.1 s to import, and few files need it
     """The wiring as a `networkx.DiGraph` of the stages' names and `input`."""
     import networkx as nx
 
@@ -80,15 +84,15 @@ def order(sources: Sources, training: frozenset[str] = frozenset()) -> tuple[str
     Those that run in `training` only come right behind what feeds them, wherever they stand: what they read need
     not live on for them.
     """
-    if is_chain(sources):
-        return tuple(name for name, _ in sources)
-    import networkx as nx
-
     position: dict[str, tuple[int, ...]] = {name: (index,) for index, (name, _) in enumerate(sources)}
     position[INPUT] = (-1,)
     for name, feeding in sources:
         if name in training:
             position[name] = (*max((position[other] for other in feeding), default=(-1,)), *position[name])
+    if runs_in_file_order(sources):  # then a stage's position is greater than those of what feeds it
+        return tuple(sorted((name for name, _ in sources), key=position.__getitem__))
+    import networkx as nx
+
     return tuple(nx.lexicographical_topological_sort(stage_graph(sources), key=position.__getitem__))[1:]
 
 

@@ -1,7 +1,9 @@
-"""YAML text to plain data with positions, by way of ruamel.yaml's events; `blockforge.files` is its face.
+"""YAML text to plain data with positions, by way of a parser's events; `blockforge.files` is its face.
 
-Events and not nodes: a third faster, and nesting is refused before anything recurses. This module is imported
-on first use, because ruamel.yaml takes 45 ms.
+Events and not nodes: a third faster, and nesting is refused before anything recurses. ruamel.yaml reads YAML 1.2 and
+says what is wrong, but takes 150 ms for all canonical networks. So a text without a character that YAML 1.1 and 1.2
+take differently goes to libyaml first (by PyYAML), at a sixth of the time, and to ruamel.yaml only if there is anything
+to refuse. This module is imported on first use, since both take their time to import.
 """
 
 from __future__ import annotations
@@ -10,18 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
-from ruamel.yaml.reader import ReaderError
+import yaml
 
 from blockforge.errors import InvalidNetwork
 from blockforge.yaml_scalars import has_surrogate, kind, resolve, shorten
@@ -64,43 +55,75 @@ class _GiveUp(Exception):
     """Nothing after this place can be judged."""
 
 
-class Reader:
-    """Makes plain data of a text, and notes everything that is refused on the way."""
+# Printable ASCII without what begins a directive, a document, a block of text, a complex key, or an escape. What begins
+# a tag or an anchor is refused by either.
+_TAME = re.compile(r"[\n -~]*")
+_SPECIAL = re.compile(r"[\\?|>]|^%|^---|^\.\.\.", re.MULTILINE)
 
-    def __init__(self, text: str, name: str) -> None:
+
+def read(text: str, name: str) -> tuple[Any, dict[KeyPath, Position]]:
+    """The data of a text and where each value stands; raises `InvalidNetwork` with all mistakes."""
+    quick = getattr(yaml, "CSafeLoader", None)  # not there where PyYAML was built without libyaml
+    if quick and _TAME.fullmatch(text) and not _SPECIAL.search(text):
+        reader = Reader(text, name, yaml.parse(text, Loader=quick), yaml.events)
+        try:
+            value = reader.document()
+        except (yaml.YAMLError, _GiveUp):
+            pass
+        else:
+            if not reader.mistakes:
+                return value, reader.positions
+    return _read_slowly(text, name)
+
+
+def _read_slowly(text: str, name: str) -> tuple[Any, dict[KeyPath, Position]]:
+    """The same by ruamel.yaml; a syntax error comes alone: nothing around it is certain."""
+    from ruamel.yaml import YAML, events
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    value = None
+    reader = Reader(text, name, YAML(typ="safe", pure=True, plug_ins=[]).parse(text), events)
+    try:
+        value = reader.document()
+    except _GiveUp:
+        pass
+    except MarkedYAMLError as error:
+        reader.syntax_error(_position(error.problem_mark or error.context_mark), _rephrase(error))
+    except ReaderError as error:
+        what = f"the character {chr(error.character)!r} is not allowed; take it out"
+        reader.syntax_error(line_and_column(text[: error.position]), what)
+    except (OverflowError, ValueError):  # ruamel.yaml has no error of its own for "\U99999999"
+        found = _NO_CHARACTER.search(text)
+        if found is None:
+            raise
+        here = line_and_column(text[: found.start()])
+        reader.syntax_error(here, f"{found.group()} is no character; write one up to \\U0010ffff")
+    if reader.mistakes:
+        raise InvalidNetwork(reader.mistakes)
+    return value, reader.positions
+
+
+class Reader:
+    """Makes plain data of a parser's events, and notes everything that is refused on the way.
+
+    `kinds` are the events' classes: those of PyYAML and those of ruamel.yaml have the same names and attributes.
+    """
+
+    def __init__(self, text: str, name: str, events: Iterator[Any], kinds: Any) -> None:
         self.text = text
         self.name = name
-        self.events: Iterator[Any] = YAML(typ="safe", pure=True, plug_ins=[]).parse(text)
+        self.events = events
+        self.kinds = kinds
         self.positions: dict[KeyPath, Position] = {}
         self.mistakes: list[str] = []
 
-    def read(self) -> Any:
-        """The data; InvalidNetwork with all mistakes, a syntax error alone: nothing around it is certain."""
-        value = None
-        try:
-            value = self._only_document()
-        except _GiveUp:
-            pass
-        except MarkedYAMLError as error:
-            self._syntax_error(_position(error.problem_mark or error.context_mark), _rephrase(error))
-        except ReaderError as error:
-            what = f"the character {chr(error.character)!r} is not allowed; take it out"
-            self._syntax_error(line_and_column(self.text[: error.position]), what)
-        except (OverflowError, ValueError):  # ruamel.yaml has no error of its own for "\U99999999"
-            found = _NO_CHARACTER.search(self.text)
-            if found is None:
-                raise
-            here = line_and_column(self.text[: found.start()])
-            self._syntax_error(here, f"{found.group()} is no character; write one up to \\U0010ffff")
-        if self.mistakes:
-            raise InvalidNetwork(self.mistakes)
-        return value
-
-    def _only_document(self) -> Any:
+    def document(self) -> Any:
+        """The data of the only document."""
         next(self.events)  # the start of the stream
         start = next(self.events)
-        event = None if isinstance(start, StreamEndEvent) else next(self.events)
-        if event is None or (isinstance(event, ScalarEvent) and event.value == "" and event.implicit[0]):
+        event = None if isinstance(start, self.kinds.StreamEndEvent) else next(self.events)
+        if event is None or (isinstance(event, self.kinds.ScalarEvent) and event.value == "" and event.implicit[0]):
             self._give_up((1, 1), (), "nothing in it; write `key: value` lines")
         if start.version not in (None, (1, 2)):
             version = ".".join(map(str, start.version))
@@ -110,25 +133,25 @@ class Reader:
         value = self._node(event, (), 1)
         next(self.events)  # the end of the document
         more = next(self.events)
-        if isinstance(more, DocumentStartEvent):
+        if isinstance(more, self.kinds.DocumentStartEvent):
             what = "a second document starts here; keep one document in a file"
             self._give_up(_position(more.start_mark), (), what)
         return value
 
     def _node(self, event: Any, path: KeyPath, depth: int) -> Any:
-        if isinstance(event, AliasEvent):
+        if isinstance(event, self.kinds.AliasEvent):
             return self._alias(event, path)
         self._refuse_properties(event, path)
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, self.kinds.ScalarEvent):
             return self._scalar(event, path)
         if depth > MAX_DEPTH:
             what = f"nested more than {MAX_DEPTH} levels deep; write it flatter"
             self._give_up(_position(event.start_mark), path, what)
-        return (self._sequence if isinstance(event, SequenceStartEvent) else self._mapping)(path, depth)
+        return (self._sequence if isinstance(event, self.kinds.SequenceStartEvent) else self._mapping)(path, depth)
 
     def _sequence(self, path: KeyPath, depth: int) -> list[Any]:
         items: list[Any] = []
-        while not isinstance(event := next(self.events), SequenceEndEvent):
+        while not isinstance(event := next(self.events), self.kinds.SequenceEndEvent):
             below = (*path, len(items))
             self.positions[below] = _position(event.start_mark)
             items.append(self._node(event, below, depth + 1))
@@ -136,7 +159,7 @@ class Reader:
 
     def _mapping(self, path: KeyPath, depth: int) -> dict[str, Any]:
         entries: dict[str, Any] = {}
-        while not isinstance(event := next(self.events), MappingEndEvent):
+        while not isinstance(event := next(self.events), self.kinds.MappingEndEvent):
             here = _position(event.start_mark)
             key = self._key(event, here, path, depth)
             below = (*path, key)
@@ -151,7 +174,7 @@ class Reader:
 
     def _key(self, event: Any, here: Position, path: KeyPath, depth: int) -> str:
         """A key's text; for a refused key something unique, so that its value is looked through as well."""
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, self.kinds.ScalarEvent):
             self._refuse_properties(event, path)
             text: str = event.value
             if event.implicit[0] and text == "<<":
@@ -163,10 +186,10 @@ class Reader:
             else:
                 self._refuse_surrogate(text, here, path)
                 return text
-        elif isinstance(event, AliasEvent):
+        elif isinstance(event, self.kinds.AliasEvent):
             self._alias(event, path)
         else:
-            what = "a list" if isinstance(event, SequenceStartEvent) else "a mapping"
+            what = "a list" if isinstance(event, self.kinds.SequenceStartEvent) else "a mapping"
             self._refuse(here, path, f"{what} as a key; only text can be a key")
             self._node(event, path, depth + 1)
         return f"?{here[0]}:{here[1]}"
@@ -203,7 +226,8 @@ class Reader:
             hint = "write the character itself, or in full as \\U0001f600"
             self._refuse(here, path, f"{shorten(ascii(text))} holds half a surrogate pair; {hint}")
 
-    def _syntax_error(self, here: Position, what: str) -> None:
+    def syntax_error(self, here: Position, what: str) -> None:
+        """Note what stops the parser, which alone is certain then."""
         self.mistakes = []
         self._refuse(here, (), what)
 
@@ -234,7 +258,7 @@ def _position(mark: Any) -> Position:
     return mark.line + 1, mark.column + 1
 
 
-def _rephrase(error: MarkedYAMLError) -> str:
+def _rephrase(error: Any) -> str:
     there = ""
     if error.context_mark is not None:
         line, column = _position(error.context_mark)

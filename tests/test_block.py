@@ -114,13 +114,16 @@ def test_an_unknown_field_is_refused():
 
 
 def test_defaults_are_checked_too():
-    class Wrong(Block):
-        width: Channels = 0
+    def make() -> None:
+        class Wrong(Block):
+            width: Channels = 0
 
-        def expand(self, g: Scope, x: Value) -> Value:
-            return x
+            def expand(self, g: Scope, x: Value) -> Value:
+                return x
 
-    assert mistakes(Wrong) == ["width: greater_than_equal"]
+    assert refusal(make) == (
+        "block Wrong: the default of field 'width' must be at least 1, but is 0; give another default, or wider bounds"
+    )
 
 
 def test_channels_have_a_cap_that_is_no_bound_of_a_search():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -352,8 +353,9 @@ def test_list_gives_the_networks_of_a_family_with_their_costs_within_limits():
 def test_plugins_says_what_came_from_where(here: Path):
     (here / "twice.py").write_text(OWN_BLOCK)
     text = squeezed("plugins", "--plugin", "twice.py")
-    assert "residual blockforge blocks: residual\n" in text
-    assert "\ntwice twice.py blocks: twice" in text
+    digest = hashlib.sha256(OWN_BLOCK.encode()).hexdigest()[:12]
+    assert f"residual built-in blockforge {blockforge.__version__} blocks: residual\n" in text
+    assert f"\ntwice file twice.py {digest} blocks: twice" in text
     last = json.loads(output("plugins", "--plugin", "twice.py", "--json"))[-1]
     assert last == {
         "name": "twice",
@@ -361,7 +363,9 @@ def test_plugins_says_what_came_from_where(here: Path):
         "distribution": None,
         "version": None,
         "location": "twice.py",
+        "sha256": digest,
         "error": None,
+        "hooks": ["register_blocks"],
         "registered": {"blocks": ["twice"], "networks": [], "spaces": [], "objectives": [], "datasets": []},
     }
 
@@ -373,7 +377,7 @@ def test_a_broken_package_is_listed_as_failed_and_all_else_works(here: Path, mon
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-blocks\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text("[blockforge]\nbroken = broken_blocks\n")
     monkeypatch.syspath_prepend(here)
-    assert "\nbroken broken-blocks 1.2 FAILED: RuntimeError: no luck today" in squeezed("plugins")
+    assert "\nbroken package broken-blocks 1.2 FAILED: RuntimeError: no luck today" in squeezed("plugins")
     assert output("show", "lenet5", "--by", "stage").startswith("lenet5: ")
     monkeypatch.setenv("BLOCKFORGE_DISABLE_PLUGINS", "all")
     assert "broken" not in output("plugins")
@@ -405,8 +409,8 @@ def test_a_network_alone_in_its_file_has_the_file_s_name(here: Path):
 
 def test_a_plugin_s_own_error_is_one_line_with_its_place(here: Path):
     (here / "wrong.py").write_text(OWN_BLOCK.replace("self.width, self.kernel))", "self.width // 0))"))
-    assert message("show", "--block", "twice", "--plugin", "wrong.py", code=1) == (
-        "wrong.py:22: ZeroDivisionError: integer division or modulo by zero; --debug shows where it comes from"
+    assert message("show", "--block", "twice", "--plugin", "wrong.py") == (
+        "twice.expand: wrong.py:22: ZeroDivisionError: integer division or modulo by zero; mend the block there"
     )
 
 
@@ -584,7 +588,7 @@ PLUGINS = {
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-@pytest.mark.parametrize("command", [["list"], ["show", "lenet5"], ["plugins"], ["export", "lenet5", "--python", "-"]])
+@pytest.mark.parametrize("command", [["list"], ["show", "lenet5"], ["export", "lenet5", "--python", "-"]])
 def test_a_faulty_plugin_file_stops_every_command(here: Path, name: str, command: list[str]):
     text, expected = PLUGINS[name]
     (here / name).write_text(text)

@@ -136,4 +136,6 @@ def test_an_exception_of_a_blocks_own_refuses_its_candidate_alone(write):
     study, proposer = proposer_of(space)
     assert {proposal.choices["layer1.width"] for proposal in drain(study, proposer)} == {12, 16}
     reasons = {trial.user_attrs.get("refused") for trial in study.trials}
-    assert "ZeroDivisionError: integer division or modulo by zero" in reasons
+    (reason,) = [each for each in reasons if each and "moody" in each]
+    assert reason.startswith("space: layer1.0: moody.expand: ")
+    assert reason.endswith(": ZeroDivisionError: integer division or modulo by zero; mend the block there")

@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 from hypothesis import given
 
-from blockforge.wiring import INPUT, is_chain, mistakes, only_for, order, stage_graph
+from blockforge.wiring import INPUT, mistakes, only_for, order, runs_in_file_order, stage_graph
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,11 @@ def test_what_runs_in_training_only_comes_right_behind_what_feeds_it():
     assert only_for(sources, frozenset(), frozenset({"head"})) == frozenset()
 
 
-def test_a_chain_reads_the_stage_before():
-    assert is_chain((("a", ("input",)), ("b", ("a",))))
-    assert not is_chain((("a", ("input",)), ("b", ("input",))))
-    assert not is_chain((("a", ("input",)), ("b", ("a", "a"))))
+def test_a_wiring_runs_in_file_order_where_nothing_reads_what_comes_behind():
+    assert runs_in_file_order((("a", ("input",)), ("b", ("a",))))
+    assert runs_in_file_order((("a", ("input",)), ("b", ("input",)), ("c", ("b", "a", "b"))))
+    assert not runs_in_file_order((("a", ("b",)), ("b", ("input",))))
+    assert not runs_in_file_order((("a", ("a",)),))
     assert order((("b", ("input",)), ("a", ("b",)))) == ("b", "a")
 
 
