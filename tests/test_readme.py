@@ -32,7 +32,14 @@ class Example:
     text: str
 
 
-EXAMPLES = [Example(**match.groupdict()) for match in BLOCK.finditer(README)]
+def examples_of(text: str) -> list[Example]:
+    """The marked code blocks of a text, in order."""
+    return [Example(**match.groupdict()) for match in BLOCK.finditer(text)]
+
+
+EXAMPLES = examples_of(README)
+WALK = examples_of(README.partition("## Write a block\n")[2].partition("\n## ")[0])
+"""What is done in order, from the first line to the last."""
 
 
 def test_every_code_block_is_marked() -> None:
@@ -66,11 +73,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-RUN = [example for example in EXAMPLES if example.kind == "run"]
+RUN = [example for example in EXAMPLES if example.kind == "run" and example not in WALK]
 
 
 @pytest.mark.parametrize("example", RUN, ids=[f"{i}-{e.language}" for i, e in enumerate(RUN)])
 def test_example_runs(example: Example, folder: Path) -> None:
+    run(example, folder)
+
+
+def test_the_walk_through_runs_from_its_first_line_to_its_last(tmp_path: Path) -> None:
+    assert [example.kind for example in WALK[:2]] == ["run", "file"]
+    for example in WALK:
+        if example.kind == "file":
+            assert (tmp_path / example.what).exists()  # what the scaffold wrote
+            (tmp_path / example.what).write_text(example.text, encoding="utf-8")
+        else:
+            run(example, tmp_path)
+    assert (tmp_path / "gated_resnet18.py").exists()
+
+
+def run(example: Example, folder: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [sys.executable, "-"] if example.language == "python" else ["bash", "-euo", "pipefail"]
     done = subprocess.run(
