@@ -65,15 +65,20 @@ def _definitions(owner: str, helper: Any, imported: bool) -> tuple[Definition, .
         _check_reads(owner, text, helpers, name)
     ordered: dict[str, Definition] = {}
 
-    def place(name: str) -> None:
+    def place(name: str, *waiting: str) -> None:
         """Put a helper behind those that are read when it is defined, its bases say."""
         for other in _reads(texts[name])[0]:
+            if other in (name, *waiting):  # only annotations that are never evaluated in the author's file can do so
+                raise OpError(
+                    f"{owner}'s helper {name} reads {other!r} before that is defined; write the annotation in quotes"
+                )
             if other in helpers and other not in ordered:
-                place(other)
+                place(other, name, *waiting)
         ordered[name] = Definition(name, _kind(helpers[name]), texts[name], helpers[name].__module__)
 
     for name in helpers:
-        place(name)
+        if name not in ordered:
+            place(name)
     return tuple(ordered.values())
 
 
@@ -103,8 +108,8 @@ def _text(owner: str, helper: type | FunctionType) -> str:
         text = dedent(inspect.getsource(helper)).strip("\n")
     except (OSError, TypeError):  # inspect raises the latter for a class whose module has no file
         raise OpError(
-            f"{owner}'s helper {name} has no source to be found (made in an interactive session, or by exec); "
-            "write it in a file, or give its source as a string"
+            f"{owner}'s helper {name} has no source to be found: it was made in an interactive session or by exec, or "
+            "its file has changed; write it in a file and start Python anew, or give its source as a string"
         ) from None
     try:
         found = getattr(ast.parse(text).body[0], "name", "")
@@ -159,6 +164,8 @@ def _is_there(name: str, there: Mapping[str, Any], helpers: Mapping[str, Any]) -
 
 def _advice(name: str, there: Mapping[str, Any], helpers: Mapping[str, Any], reader: Any, *, at_once: bool) -> str:
     """What to do about a name that the generated file lacks."""
+    if name in helpers:
+        return f"the helper {name} is another one; rename one of them"
     if name not in there:
         return "give it as an argument, or write it out"
     value = there[name]
