@@ -1,0 +1,88 @@
+"""Everything that a user can name is documented: commands, options, hooks, blocks, networks, spaces, public names."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import blockforge
+from blockforge import hookspecs
+from blockforge.catalogue import catalogue
+from blockforge.cli import main
+from blockforge.fields import field_meanings
+from blockforge.plugin_loading import KINDS
+from blockforge.registry import get_registry
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("## All commands and hooks\n")[2].partition("\n## ")[0]
+COMMON = {"--plugin", "--debug", "--help"}
+
+
+def rows(command: str) -> list[str]:
+    """The rows of the README's table that are of a command."""
+    return [line for line in SECTION.splitlines() if re.match(rf"\| `{command}\b", line)]
+
+
+def test_the_table_has_each_command_and_no_other():
+    told = re.findall(r"^\| `([\w-]+)(?: [^`]*)?` \| [^|]+\| [^|]*\|$", SECTION, re.MULTILINE)
+    assert set(told) == set(main.commands)
+    assert set(re.findall(r"--[\w-]+", SECTION)) >= COMMON
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_each_option_is_in_the_table_and_has_a_help_text(command):
+    options = [each for each in main.commands[command].params if isinstance(each, click.Option)]
+    names = {name for option in options for name in option.opts}
+    told = {name for row in rows(command) for name in re.findall(r"--[\w-]+", row.rpartition(" | ")[2])}
+    assert told == names - COMMON
+    for option in options:
+        assert option.help, option.name
+        assert option.help.endswith((".", "]")), option.help
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_each_command_says_what_it_does_and_names_its_arguments(command):
+    found = main.commands[command]
+    assert found.help
+    assert found.help.partition("\n")[0].endswith(".")
+    arguments = [each for each in found.params if isinstance(each, click.Argument)]
+    for argument in arguments:
+        name = argument.make_metavar(click.Context(found)).strip("[].")
+        assert name in found.help or isinstance(argument.type, click.Choice), name
+        assert any(name in row or isinstance(argument.type, click.Choice) for row in rows(command)), name
+
+
+def test_each_hook_is_documented_with_what_it_returns():
+    hooks = [name for name, each in vars(hookspecs).items() if hasattr(each, "blockforge_spec")]
+    assert hooks == [f"register_{kind}" for kind in KINDS]
+    for hook in hooks:
+        assert inspect.getdoc(getattr(hookspecs, hook))
+        assert f"| `{hook}` | " in SECTION
+
+
+@pytest.mark.parametrize("name", get_registry().blocks)
+def test_each_block_says_its_idea_paper_and_what_its_fields_mean(name):
+    cls = get_registry().block(name)
+    assert cls.about.endswith(".")
+    assert cls.paper
+    assert all(field_meanings(cls).values())
+    assert inspect.getdoc(cls.expand)
+
+
+def test_each_network_and_space_says_its_idea():
+    for record in catalogue(get_registry(), ["networks", "spaces"])["networks"]:
+        assert record["about"], record["name"]
+        assert record["paper"], record["name"]
+    for record in catalogue(get_registry(), ["spaces"])["spaces"]:
+        assert record["about"], record["name"]
+
+
+@pytest.mark.parametrize("name", sorted(set(blockforge.__all__) - {"__version__"}))
+def test_each_public_name_has_a_docstring(name):
+    found = getattr(blockforge, name)
+    if inspect.isclass(found) or inspect.isfunction(found):
+        assert inspect.getdoc(found), name
