@@ -10,6 +10,7 @@ import json
 from typing import Any, Literal
 
 from blockforge.block import STAGE_KEYS, is_block, is_width
+from blockforge.documents import PLUGINS
 from blockforge.outputs import Leaving
 from blockforge.paths import SETTINGS, Plain
 from blockforge.registry import Registry
@@ -35,7 +36,7 @@ _MEANINGS = {
     "stages": "The stages by name, in order; in a variant what is new in them, and null to remove one",
     "scale": "Factors of all widths and depths, and what widths are rounded to a multiple of",
     "set": "Values by path: {layer3.depth: 23, layer*.attention: squeeze_excitation}",
-    "plugins": "Where third parties' blocks came from, as it is written with a network",
+    PLUGINS: "Where third parties' blocks came from, as it is written with a network",
     "vary": "The choices by path: {layer*.width: {choice: [16, 32]}}",
     "base": "The network that the choices are made in: a name, or FILE.yaml#NAME",
     "objectives": "What is searched for: {accuracy: maximize, macs: minimize}",
@@ -119,8 +120,8 @@ def _network(settings: Plain, registry: Registry, parents: list[str]) -> Plain:
             "stages": {"description": _MEANINGS["stages"], "type": "object", "propertyNames": _STAGE_NAMES},
             "scale": _object(Scale) | {"description": _MEANINGS["scale"]},
             "set": {"$ref": "#/$defs/edits", "description": _MEANINGS["set"]},
-            "plugins": {
-                "description": _MEANINGS["plugins"],
+            PLUGINS: {
+                "description": _MEANINGS[PLUGINS],
                 "type": "object",
                 "additionalProperties": {"type": "string"},
             },
@@ -278,6 +279,7 @@ def _make_space(space: Plain, registry: Registry) -> None:
     from blockforge.study.training import TrainSettings
 
     free = [name for name, objective in registry.objectives.items() if objective.measure]
+    bound = {"type": ["number", "string"], "pattern": "^[0-9]+(_[0-9]+)+$"}  # to editors' YAML 200_000 is text
     added: Plain = {
         "base": _known("base", registry),
         "vary": {"$ref": "#/$defs/edits"},
@@ -286,7 +288,7 @@ def _make_space(space: Plain, registry: Registry) -> None:
             "propertyNames": {"enum": [*registry.objectives, "value"]},
             "additionalProperties": {"enum": list(DIRECTIONS)},
         },
-        "limits": {"type": "object", "propertyNames": {"enum": free}, "additionalProperties": {"type": "number"}},
+        "limits": {"type": "object", "propertyNames": {"enum": free}, "additionalProperties": bound},
         "data": {"anyOf": [{"enum": list(registry.datasets)}, {"type": "null"}]},
         "train": _object(TrainSettings),
     }

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import pytest
 from hypothesis import assume, given, settings
@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import blockforge
-from blockforge.block import Block, any_values
+from blockforge.block import Block, any_values, is_width
 from blockforge.documents import entries
 from blockforge.errors import BlockforgeError
 from blockforge.fields import field_meanings
@@ -28,6 +28,7 @@ from blockforge.network import from_entry
 from blockforge.registry import Registry, get_registry
 from blockforge.schema import schema_of
 from blockforge.schema_types import Types, block_properties
+from blockforge.stages import WHOLE
 from blockforge.study.space import space_from_entry
 from tests import random_networks
 
@@ -114,6 +115,12 @@ def test_a_random_network_validates(seed: int) -> None:
         assert not [error.message for error in errors]
 
 
+def test_a_limit_may_be_what_editors_take_for_text() -> None:
+    for text, valid in (("200_000", True), ("200_", False), ("many", False)):
+        space = {"base": "resnet18", "vary": {"stem.width": {"choice": [8, 16]}}, "limits": {"params": text}}
+        assert validator("space").is_valid(space) == valid
+
+
 # -- what it must refuse
 
 NETWORK = """\
@@ -129,6 +136,7 @@ stages:
   side: {block: classifier, width: classes, from: stem}
   head: {block: classifier, width: classes, from: body}
 scale: {width: 2.0}
+plugins: {ghost: acme-blocks 1.2.3}
 set: {stem.stride: 2, "bod[y].attention.divisor": 8, norm.momentum: 0.2, outputs.side.weight: 0.3, stem.depth: 1}
 """
 VARIANT = """\
@@ -192,6 +200,7 @@ BROKEN = {
             "value out of range at a path": ('attention.divisor": 8', 'attention.divisor": 0'),
             "weight of an output out of range": ("weight: 0.3", "weight: -1"),
             "depth out of range at a path": ("stem.depth: 1", "stem.depth: 0"),
+            "wrong type of an origin": ("acme-blocks 1.2.3", "1.2"),
             "key of a space": ("name: mine", "data: digits"),
         },
     ),
@@ -301,7 +310,11 @@ def stages(draw: st.DrawFn) -> dict[str, Any]:
         info = cls.model_fields.get(field)
         usual = [*((any_values(cls, field) if info else None) or ()), *([_listed(info.default)] if info else ()), 1, 8]
         numbers = st.integers(-1, 2**21) | st.floats(-1, 2, allow_nan=False).filter(lambda x: not x.is_integer())
-        fields[field] = draw(st.sampled_from(usual) | st.sampled_from(usual) | st.sampled_from(JUNK) | numbers)
+        # The schema takes the number of classes for numbers of channels alone, and true for no literal 1.
+        odd: tuple[Any, ...] = (WHOLE,) if info and not is_width(info) else ()
+        odd += (False, True) if info and get_origin(info.annotation) is Literal else ()
+        junk = [item for item in JUNK if not any(item is each for each in odd)]
+        fields[field] = draw(st.sampled_from(usual) | st.sampled_from(usual) | st.sampled_from(junk) | numbers)
     return stage_of(name, fields, registry)
 
 
@@ -328,7 +341,8 @@ def test_a_random_edit_that_the_reader_takes_is_valid(stage: dict[str, Any], edi
     base = {"input": [16, 16, 16], "stages": {"one": stage_of(name, {}, registry)}}
     own = {key: item for key, item in stage.items() if key != "block"}
     edit = {"set": {f"o*.{key}": item for key, item in own.items()}} if edited else {"stages": {"one": own}}
-    value = {"base": base, "variant": {"extends": "base", **edit}}
+    value = {"plain": base, "variant": {"extends": "plain", **edit}}
+    assert own or accepted("network", value, registry)
     if accepted("network", value, registry):
         assert not [error.message for error in validator("network", odd=True).iter_errors(value)]
 
