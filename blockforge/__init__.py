@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blockforge.assembler import assemble as assemble
-    from blockforge.block import Activation as Activation
     from blockforge.block import Block as Block
     from blockforge.block import BlockSpec as BlockSpec
-    from blockforge.block import Channels as Channels
-    from blockforge.block import Groups as Groups
-    from blockforge.block import Kernel as Kernel
-    from blockforge.block import Probability as Probability
-    from blockforge.block import Ratio as Ratio
-    from blockforge.block import Search as Search
-    from blockforge.block import Stride as Stride
     from blockforge.builder import build as build
     from blockforge.codegen.text import source as source
     from blockforge.costing import cost as cost
     from blockforge.errors import BlockforgeError as BlockforgeError
     from blockforge.errors import OpError as OpError
+    from blockforge.field_types import Activation as Activation
+    from blockforge.field_types import Channels as Channels
+    from blockforge.field_types import Groups as Groups
+    from blockforge.field_types import Kernel as Kernel
+    from blockforge.field_types import Probability as Probability
+    from blockforge.field_types import Ratio as Ratio
+    from blockforge.field_types import Search as Search
+    from blockforge.field_types import Stride as Stride
     from blockforge.graph import Value as Value
     from blockforge.hookspecs import hookimpl as hookimpl
     from blockforge.network import Network as Network
@@ -37,22 +37,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "assembler": ["assemble"],
-    "block": [
-        "Activation",
-        "Block",
-        "BlockSpec",
-        "Channels",
-        "Groups",
-        "Kernel",
-        "Probability",
-        "Ratio",
-        "Search",
-        "Stride",
-    ],
+    "block": ["Block", "BlockSpec"],
     "builder": ["build"],
     "codegen.text": ["source"],
     "costing": ["cost"],
     "errors": ["BlockforgeError", "OpError"],
+    "field_types": ["Activation", "Channels", "Groups", "Kernel", "Probability", "Ratio", "Search", "Stride"],
     "graph": ["Value"],
     "hookspecs": ["hookimpl"],
     "network": ["Network", "get_network", "list_blocks", "list_networks"],

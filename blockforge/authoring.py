@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import click
@@ -41,10 +43,12 @@ def check(target: str, as_json: bool, plugin_files: tuple[str, ...], **options: 
     TARGET is a block's name, a plugin file, or an installed distribution, of which all blocks are checked. What fails
     is a line each, and ends with exit code 1.
     """
-    from blockforge import conformance
-
     given = {name: value for name, value in options.items() if value is not None}
-    report = conformance.check(target, registry_of(plugin_files), **given)
+    with TemporaryDirectory() as folder:
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", folder)  # else it would be the current one
+        from blockforge import conformance
+
+        report = conformance.check(target, registry_of(plugin_files), **given)
     if as_json:
         print_json(report.record())
     else:

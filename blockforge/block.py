@@ -4,69 +4,25 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, get_args
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic.functional_validators import BeforeValidator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from blockforge.errors import BlockforgeError
 from blockforge.explain import block_name, explain
+from blockforge.field_types import Search, check_bounds, metadata_of, refusal, types_of
 from blockforge.graph import Value
 from blockforge.scope import Scope
-
-MAX_CHANNELS = 2**20
 
 STAGE_KEYS = ("block", "depth", "from", "scope", "scale")
 """What a stage says beside its block's parameters; no block may have a field of these names."""
 
 _RESERVED = (*STAGE_KEYS, "after")  # `after` places a stage where a network extends another
-
-
-class Search:
-    """The values that a search may try for a field (`any` in a space); no bound on what a file may say."""
-
-    def __init__(self, *choices: Any) -> None:
-        self.choices = choices
-
-    def __repr__(self) -> str:
-        return f"Search({', '.join(map(repr, self.choices))})"
-
-
-class ScaledWidth:
-    """Marks a field as a number of channels: what a change of the whole network's width acts on."""
-
-
-def refusal(message: str) -> PydanticCustomError:
-    """An error of pydantic that says just this: its templates know no formats such as `{value:,}`."""
-    return PydanticCustomError("block", "{message}", {"message": message})
-
-
-def _at_most_channels(value: int) -> int:
-    if value > MAX_CHANNELS:
-        raise refusal(f"must be at most {MAX_CHANNELS:,}, but is {value:,}")
-    return value
-
-
-# The cap is no `le` bound: `any` would take it for a range to search.
-Channels = Annotated[int, Field(ge=1), AfterValidator(_at_most_channels), ScaledWidth()]
-"""A number of channels."""
-Kernel = Annotated[int, Field(ge=1), Search(3, 5, 7)]
-"""A square kernel's size in pixels."""
-Stride = Annotated[int, Field(ge=1)]
-"""The step of a convolution or pool in pixels; what repeats a block does so with stride 1."""
-Ratio = Annotated[float, Field(gt=0)]
-"""A factor between two numbers of channels."""
-Groups = Annotated[int, Field(ge=1)]
-"""The number of groups that a convolution's channels fall into."""
-Probability = Annotated[float, Field(ge=0, lt=1)]
-"""A probability, such as dropout's."""
-Activation = Literal["relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "softmax"]
-"""The name of an activation."""
 
 
 class Block(BaseModel):
@@ -104,7 +60,8 @@ class Block(BaseModel):
         doc = inspect.cleandoc(vars(cls).get("__doc__") or "")  # its own: a parent's says something else
         cls.about = doc.partition("\n\n")[0].replace("\n", " ")
 
-    def expand(self, g: Scope, *xs: Value) -> Value:
+    # So declared that a type checker takes `expand(self, g, x)` in a subclass, and still looks at what it returns.
+    def expand(self, g: Scope, *xs: Any, **_: Any) -> Value:
         """Add the block's ops to the scope `g` and return its output."""
         raise NotImplementedError
 
@@ -205,53 +162,17 @@ def check_block_class(cls: type[Block]) -> None:
             raise BlockforgeError(
                 f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise"
             )
-        for kind in _types(field.annotation):
+        for kind in types_of(field.annotation):
             if isinstance(kind, type) and getattr(kind, "__hash__", None) is None:
                 raise BlockforgeError(
                     f"{where}: field {name!r} is a {kind.__name__}, which can't be hashed; use a tuple or a frozen type"
                 )
-        for metadata in (field.metadata, *_metadata(field.annotation)):
-            _check_bounds(f"{where}: field {name!r}", metadata)
+        for metadata in (field.metadata, *metadata_of(field.annotation)):
+            check_bounds(f"{where}: field {name!r}", metadata)
     # The built-in ones' schemas come later, at their first use, and tests make each of them; a type that is defined
     # further down in a plugin's file comes later, too.
     if not Block.model_config.get("defer_build") and cls.model_rebuild(raise_errors=False) is not False:
         _check_values(cls, where)
-
-
-def _check_bounds(where: str, metadata: Iterable[Any]) -> None:
-    """Refuse bounds that no value is within, and an empty `Search()`; raises `BlockforgeError`."""
-    items = list(_flat(metadata))
-    if any(isinstance(item, Search) and not item.choices for item in items):
-        raise BlockforgeError(f"{where} has an empty Search(); name the values to try, as in Search(2, 4)")
-    lows = [(low, "at least" if isinstance(item, Ge) else "above") for item in items for low in _bound(item, Ge, Gt)]
-    highs = [(high, "at most" if isinstance(item, Le) else "below") for item in items for high in _bound(item, Le, Lt)]
-    for low, from_ in lows:
-        for high, to in highs:
-            if low > high or (low == high and (from_, to) != ("at least", "at most")):
-                raise BlockforgeError(
-                    f"{where} can have no value: it must be {from_} {low:,} and {to} {high:,}; mend its bounds"
-                )
-
-
-def _bound(item: Any, closed: type[Ge | Le], strict: type[Gt | Lt]) -> list[float]:
-    key = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
-    return [getattr(item, key[kind]) for kind in (closed, strict) if isinstance(item, kind)]
-
-
-def _metadata(annotation: Any) -> Iterator[tuple[Any, ...]]:
-    """What stands beside each type within an annotation: `Annotated[int, Field(ge=1)] | None`."""
-    if get_origin(annotation) is Annotated:
-        yield get_args(annotation)[1:]
-    if get_origin(annotation) is not Literal:
-        for argument in get_args(annotation):
-            yield from _metadata(argument)
-
-
-def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
-    """The constraints themselves: pydantic leaves a `Field` whole inside of a union."""
-    for item in metadata:
-        yield item
-        yield from getattr(item, "metadata", ())
 
 
 def _check_values(cls: type[Block], where: str) -> None:
@@ -281,29 +202,6 @@ def _mistakes(cls: type[Block], values: dict[str, Any]) -> Iterator[tuple[str, s
                 yield str(loc[0]), message
 
 
-def _types(annotation: Any) -> Iterator[Any]:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return
-    if origin is None:
-        yield annotation
-        return
-    yield get_args(annotation)[0] if origin is Annotated else origin
-    for argument in get_args(annotation):
-        if argument is not Ellipsis:
-            yield from _types(argument)
-
-
-def is_width(field: FieldInfo) -> bool:
-    """Whether a field is a number of channels, or that or nothing (`Channels | None`)."""
-
-    def marked(annotation: Any) -> bool:
-        parts = get_args(annotation)
-        return any(isinstance(part, ScaledWidth) or marked(part) for part in parts)
-
-    return any(isinstance(item, ScaledWidth) for item in field.metadata) or marked(field.annotation)
-
-
 def is_block(field: FieldInfo) -> bool:
     """Whether a field is a nested block, or that or nothing (`BlockSpec | None`)."""
 
@@ -312,22 +210,3 @@ def is_block(field: FieldInfo) -> bool:
         return (isinstance(annotation, type) and issubclass(annotation, Block)) or any(map(nested, parts))
 
     return nested(field.annotation)
-
-
-def any_values(cls: type[Block], name: str) -> tuple[Any, ...] | range | None:
-    """What `any` means for a field: its `Search` choices, its literals, or the range between its bounds."""
-    field = cls.model_fields[name]
-    metadata = list(field.metadata)
-    annotation = field.annotation
-    for item in metadata:
-        if isinstance(item, Search):
-            return item.choices
-    if annotation is bool:
-        return (False, True)
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    low = next((item.ge for item in metadata if isinstance(item, Ge)), None)
-    high = next((item.le for item in metadata if isinstance(item, Le)), None)
-    if annotation is int and isinstance(low, int) and isinstance(high, int):
-        return range(low, high + 1)
-    return None

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from blockforge.block import Block, any_values
+from blockforge.block import Block
+from blockforge.field_types import any_values, flat_metadata
 from blockforge.yaml_writer import dump_yaml
 
 _KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
@@ -129,19 +130,12 @@ def _alternatives(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[str
         bounds = [
             f"{words} {getattr(item, key):,}"
             for kind, key, words in _BOUNDS
-            for item in _flat(metadata)
+            for item in flat_metadata(metadata)
             if isinstance(item, kind)
         ]
         yield " ".join(
             [_KINDS.get(annotation, getattr(annotation, "__name__", str(annotation))), " and ".join(bounds)]
         ).strip()
-
-
-def _flat(metadata: Sequence[Any]) -> Iterator[Any]:
-    """The constraints themselves: pydantic leaves a `Field` whole inside of a union."""
-    for item in metadata:
-        yield item
-        yield from getattr(item, "metadata", ())
 
 
 def _distinct(arguments: tuple[Any, ...]) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blockforge.block import Block, is_block, is_width
+from blockforge.block import Block, is_block
 from blockforge.errors import BlockforgeError
 from blockforge.explain import explain
+from blockforge.field_types import is_width
 from blockforge.flat import Flat
 from blockforge.paths import Plain
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from blockforge.block import refusal
 from blockforge.documents import Flat, is_hole
 from blockforge.errors import did_you_mean
 from blockforge.explain import explain
+from blockforge.field_types import refusal
 from blockforge.outputs import Output, read_outputs
 from blockforge.paths import SETTINGS, Plain, tupled
 

@@ -8,9 +8,10 @@ from random import Random
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from blockforge.assembler import assemble
-from blockforge.block import Block, ScaledWidth, any_values
+from blockforge.block import Block
 from blockforge.documents import Flat, entries
 from blockforge.errors import BlockforgeError
+from blockforge.field_types import ScaledWidth, any_values
 from blockforge.files import dump_yaml, parse_yaml
 from blockforge.graph import Graph
 from blockforge.network import Network, from_entry, make

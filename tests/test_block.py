@@ -28,8 +28,9 @@ from blockforge import (
     get_network,
     hookimpl,
 )
-from blockforge.block import MAX_CHANNELS, any_values, snake_case
+from blockforge.block import snake_case
 from blockforge.errors import BlockforgeError, InvalidNetwork
+from blockforge.field_types import MAX_CHANNELS, any_values
 from blockforge.registry import get_registry
 
 

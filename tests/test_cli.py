@@ -599,7 +599,7 @@ def test_a_faulty_plugin_file_stops_every_command(here: Path, name: str, command
     ("arguments", "expected"),
     [
         (["shwo"], "blockforge: no command 'shwo'; did you mean 'show'? `blockforge --help` shows what it takes"),
-        (["xyz"], "blockforge: no command 'xyz'; there are list, show, export, verify, plugins, search, best; `blockforge --help` shows what it takes"),
+        (["xyz"], "blockforge: no command 'xyz'; there are new-block, check, schema, list, show, export, verify, plugins, search, best; `blockforge --help` shows what it takes"),
         (["show"], "blockforge show: give a NETWORK, or a block with --block BLOCK; `blockforge show --help` shows what it takes"),
         (["show", "lenet5", "--frmula"], "blockforge show: no option '--frmula'; did you mean '--formula' or '--format'? `blockforge show --help` shows what it takes"),
         (["show", "lenet5", "--json", "--format", "csv"], "blockforge show: give --json or --format, not both; `blockforge show --help` shows what it takes"),
@@ -642,7 +642,7 @@ def test_version_and_help():
         help_text = output(command, "-h")
         assert "--plugin FILE" in help_text
         assert "--debug" in help_text
-        assert ("--json" in help_text) == (command != "export")
+        assert ("--json" in help_text) == (command not in ("export", "new-block", "schema"))
         # A line of help that click had to cut ends in dots.
         assert "..." not in text.replace("[ARGS]...", "")
 

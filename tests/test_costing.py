@@ -26,9 +26,9 @@ from blockforge import (
     source,
 )
 from blockforge.assembler import assemble, graph_of
-from blockforge.block import ScaledWidth
 from blockforge.costing import block_counts
 from blockforge.errors import InputTooSmall
+from blockforge.field_types import ScaledWidth
 from blockforge.graph import Graph
 from tests.random_networks import from_text, random_network
 

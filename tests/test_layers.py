@@ -27,6 +27,7 @@ LAYERS = (
     "graph",
     "scope",
     "explain",
+    "field_types",
     "block",
     "hookspecs",
     "plugin_loading",
@@ -49,6 +50,7 @@ LAYERS = (
     "codegen.layout",
     "codegen.text",
     "mould",
+    "initialisation",
     "builder",
     "study.holes",
     "study",
@@ -64,6 +66,8 @@ EXCEPTIONS = {("network", "assembler")}
 HOMES = {
     "torch": (
         "builder",
+        "initialisation",
+        "conformance",
         "mould",
         "verification",
         "references",
@@ -90,7 +94,7 @@ def modules() -> list[str]:
 
 
 def layer(module: str) -> int:
-    if module in SHELL:
+    if module in SHELL or module.partition(".")[0] in SHELL:
         return LAYERS.index("shell")
     parts = module.split(".")
     for end in range(len(parts), 0, -1):

@@ -19,6 +19,7 @@ from blockforge import Network, get_network, source
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.plugin_loading import DISABLE, Plugin, how_to_get, is_source
 from blockforge.registry import get_registry, load_registry
+from blockforge.study.space import load_space, space_from_yaml
 from tests.test_registry import BLOCK, CANARY
 
 STAGES = "stages:\n  a: {block: conv, width: 4}\n  head: {block: classifier, width: classes}\n"
@@ -175,6 +176,28 @@ def test_where_blocks_came_from_changes_neither_identity_nor_equality(ghost):
     told = Network.from_yaml(text + "plugins: {ghost: acme-blocks 1.2.3, other: acme-nets 0.1}\n")
     assert (told, hash(told), told.hash) == (network, hash(network), network.hash)
     assert told.to_yaml() == network.to_yaml()  # what it says is where they are from now
+
+
+SPACE = """\
+base: resnet18_cifar
+set: {input: [1, 8, 8], classes: 10}
+vary: {layer1.block: {choice: [residual, {block: ghost, width: {choice: [64, 128]}}]}}
+objectives: {macs: minimize}
+"""
+
+
+def test_a_space_of_somebodys_block_says_whose_it_is(ghost):
+    load_registry([ghost])
+    space = space_from_yaml(SPACE)
+    text = space.to_yaml()
+    assert "plugins: {ghost: file ghost.py}" in text or "plugins:\n  ghost: file ghost.py" in text
+    assert space_from_yaml(text).digest == space.digest
+    assert "plugins" not in load_space("digits").to_yaml()
+    load_registry()
+    for each in (text, SPACE + "plugins: {ghost: file ghost.py}\n"):
+        with pytest.raises(BlockforgeError) as caught:
+            space_from_yaml(each)
+        assert "no block 'ghost'; it came with file ghost.py: load ghost.py with --plugin" in str(caught.value)
 
 
 FAMILY = """\

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from blockforge.block import Block, is_width
+from blockforge.block import Block
 from blockforge.codegen.structure import Item, Unit, is_variable
+from blockforge.field_types import is_width
 from blockforge.ops import ACTIVATIONS, Activation, Argument
 
 LOCAL_USES = 3  # a formula gets a name of its own where it is used this often

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from blockforge.assembler import graph_of
-from blockforge.block import Block, Search, is_width
+from blockforge.block import Block
 from blockforge.conformance.report import Nonconformity, nonconformity
 from blockforge.errors import BlockforgeError, NameTaken, OpError
+from blockforge.field_types import Search, flat_metadata, is_width
 from blockforge.graph import Graph
 from blockforge.ops import Shape
 
@@ -151,7 +152,7 @@ def _widths(annotation: Any, default: Any, *, required: bool) -> st.SearchStrate
 def _alternatives(annotation: Any, metadata: list[Any], kept: tuple[Block, ...]) -> Iterator[st.SearchStrategy[Any]]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        yield from _alternatives(arguments[0], [*metadata, *_flat(arguments[1:])], kept)
+        yield from _alternatives(arguments[0], [*metadata, *flat_metadata(arguments[1:])], kept)
     elif origin in (Union, types.UnionType):
         for argument in sorted(arguments, key=lambda argument: argument is not type(None)):
             yield from _alternatives(argument, metadata, kept)
@@ -166,7 +167,7 @@ def _alternatives(annotation: Any, metadata: list[Any], kept: tuple[Block, ...])
     elif annotation is bool:
         yield st.booleans()
     elif annotation in (int, float):
-        yield _numbers(annotation, _flat(metadata))
+        yield _numbers(annotation, list(flat_metadata(metadata)))
     elif isinstance(annotation, type) and issubclass(annotation, Block) and kept:
         yield st.sampled_from(kept)
 
@@ -199,8 +200,3 @@ def _numbers(kind: type[Any], metadata: Sequence[Any]) -> st.SearchStrategy[Any]
         inside = [step for step in steps if (above is None or step > above) and (below is None or step < below)]
         numbers = st.sampled_from([float(step) for step in inside])
     return st.one_of(st.sampled_from(tried), numbers) if tried else numbers
-
-
-def _flat(metadata: Sequence[Any]) -> list[Any]:
-    """The constraints themselves: pydantic leaves a `Field` whole inside of a union."""
-    return [inner for item in metadata for inner in (item, *getattr(item, "metadata", ()))]

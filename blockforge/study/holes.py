@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from blockforge.block import STAGE_KEYS, any_values
+from blockforge.block import STAGE_KEYS
 from blockforge.documents import Flat
 from blockforge.errors import BlockforgeError
+from blockforge.field_types import any_values
 from blockforge.paths import Keys, Plain, Resolve, is_hole, show, with_block
 
 Scalar = bool | int | float | str | None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from blockforge.documents import Entry, Flat, entries, find, flatten
+from blockforge.documents import PLUGINS, Entry, Flat, entries, find, flatten
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.explain import explain
 from blockforge.files import dump_yaml, parse_yaml
@@ -55,8 +55,13 @@ class Space:
         return tuple(explorer.found.values())
 
     def to_yaml(self) -> str:
-        """The space as one YAML document that stands alone."""
+        """The space as one YAML document that stands alone; `plugins` says where to get the blocks of third parties."""
         whole: Plain = {**self.flat, "name": self.name, "objectives": dict(self.objectives)}
+        blocks = {text for text in _texts(self.flat.get("stages", {})) if text in self.registry.blocks}
+        sources = {name: self.registry.origin("blocks", name) for name in sorted(blocks)}
+        origins = {name: plugin.source for name, plugin in sources.items() if plugin.origin != "built-in"}
+        if origins:
+            whole[PLUGINS] = origins
         if self.limits:
             whole["limits"] = dict(self.limits)
         if self.data:
@@ -77,6 +82,15 @@ class Space:
         return self.draw(lambda hole: hole.first)
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Each text within a value: a block's name is one, wherever a hole puts it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
 def load_space(name_or_path: str | os.PathLike[str]) -> Space:
     """The space of a registered name, a file or `FILE#NAME`, validated; raises `BlockforgeError`."""
     registry = get_registry()
@@ -94,6 +108,7 @@ def space_from_yaml(text: str, name: str = "space") -> Space:
 def space_from_entry(entry: Entry, registry: Registry) -> Space:
     """Make and try the space of a file's entry; raises `InvalidNetwork` with all mistakes that were found."""
     flat = flatten(entry, registry, space=True)
+    registry = registry.told(flat.origins)
     raw = entry.raw if isinstance(entry.raw, dict) else {}
     objectives = _mapping(flat, raw, "objectives")
     limits = _mapping(flat, raw, "limits")
