@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from blockforge.block import STAGE_KEYS, is_block, is_width
+from blockforge.block import STAGE_KEYS, is_block
 from blockforge.documents import PLUGINS
+from blockforge.field_types import is_width
 from blockforge.outputs import Leaving
 from blockforge.paths import SETTINGS, Plain
 from blockforge.registry import Registry

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from blockforge.block import MAX_CHANNELS, Block, any_values, is_width
+from blockforge.block import Block
+from blockforge.field_types import MAX_CHANNELS, any_values, is_width
 from blockforge.fields import field_meanings
 from blockforge.paths import Plain, listed
 from blockforge.stages import WHOLE

@@ -19,9 +19,10 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import blockforge
-from blockforge.block import Block, any_values, is_width
+from blockforge.block import Block
 from blockforge.documents import entries
 from blockforge.errors import BlockforgeError
+from blockforge.field_types import any_values, is_width
 from blockforge.fields import field_meanings
 from blockforge.files import Document, dump_yaml, parse_yaml, read_yaml
 from blockforge.network import from_entry
