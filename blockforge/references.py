@@ -50,8 +50,11 @@ class Reference:
 
 
 def reference_of(name: str, against: Library | None = None) -> Reference | None:
-    """The reference of a network, in `against` alone if that is given; None where there is none, or no library."""
-    library, other, options = _CALLS.get(name, (None, name, {}))
+    """The reference of a network, in `against` alone if that is given; None where there is none, or no library.
+
+    The libraries' names have no `-`: theirs of `regnet-y-400mf` is `regnet_y_400mf`.
+    """
+    library, other, options = _CALLS.get(name, (None, name.replace("-", "_"), {}))
     for each in LIBRARIES if library is None else (library,):
         if against in (None, each) and _has(each, other):
             make = None if each == "layers" else _maker(each, other, options)

@@ -167,11 +167,7 @@ def drawn(reference: Reference) -> nn.Module:
     """
     import torch
 
-    if reference.make is None:
-        raise AssertionError("rows of layers are no module")
-    with torch.device("meta"):
-        module = reference.make()
-    module.to_empty(device="cpu")
+    module = _on_meta(reference).to_empty(device="cpu")
     dice = torch.Generator().manual_seed(0)
 
     def draw(tensor: Tensor, low: float, high: float) -> None:
@@ -196,13 +192,23 @@ def macs_of(reference: Reference, shape: Shape) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    module = _on_meta(reference).eval()
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.empty(1, *shape))
+    return int(counter.get_total_flops()) // 2
+
+
+def _on_meta(reference: Reference) -> nn.Module:
+    """The library's module without memory."""
+    import torch
+
     if reference.make is None:
         raise AssertionError("rows of layers are no module")
-    with torch.device("meta"):
-        module = reference.make().eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(torch.empty(1, *shape))
-    return int(counter.get_total_flops()) // 2
+    try:
+        with torch.device("meta"):
+            return reference.make()
+    except NotImplementedError:  # its constructor reads numbers, as torchvision's RegNet does
+        return reference.make().to("meta")
 
 
 COLUMNS = ("network", "reference", "keys", "parameters", "MACs", "layers", "greatest difference", "verdict")

@@ -193,3 +193,12 @@ def test_its_blocks_work_in_a_built_in_network(file: Path, name: str) -> None:
     x = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         assert torch.equal(module.eval()(x), interpreter.eval()(x))
+
+
+@every_network
+def test_verify_finds_no_difference(file: Path, name: str) -> None:
+    done = CliRunner().invoke(main, ["verify", name, "--plugin", str(file), "--json"])
+    assert done.exit_code == 0, done.stderr
+    (verdict,) = json.loads(done.stdout)
+    assert (verdict["same"], verdict["keys"], verdict["params"], verdict["macs"]) == (True, True, True, True)
+    assert verdict["difference"] == 0
