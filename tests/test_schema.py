@@ -116,6 +116,18 @@ def test_a_random_network_validates(seed: int) -> None:
         assert not [error.message for error in errors]
 
 
+def test_an_input_may_be_set() -> None:
+    stages = {"head": {"block": "classifier", "width": "classes"}}
+    assert validator("network").is_valid({"stages": stages, "set": {"input": [3, 8, 8]}})
+    assert not validator("network").is_valid({"stages": stages, "set": {"classes": 10}})
+
+
+def test_only_what_is_free_is_limited() -> None:
+    space = {"base": "resnet18", "vary": {"stem.width": {"choice": [8, 16]}}}
+    assert validator("space").is_valid(space | {"limits": {"macs": 1e9, "params": 2e6}})
+    assert not validator("space").is_valid(space | {"limits": {"accuracy": 0.9}})  # which only the search refuses
+
+
 def test_a_limit_may_be_what_editors_take_for_text() -> None:
     for text, valid in (("200_000", True), ("200_", False), ("many", False)):
         space = {"base": "resnet18", "vary": {"stem.width": {"choice": [8, 16]}}, "limits": {"params": text}}
@@ -238,6 +250,7 @@ BROKEN = {
             "step of zero": ("[0.1, 0.3, 0.1]", "[0.1, 0.3, 0]"),
             "any without bounds": ("layer1.depth: {range: [1, 3]}", "layer1.depth: any"),
             "any without bounds, in full": ("layer1.depth: {range: [1, 3]}", "layer1.depth: {any: true}"),
+            "choice within a choice": ("{block: bottleneck, ratio: any}", "{block: {choice: [bottleneck]}}"),
             "unknown block in a choice": ("[residual, {", "[residul, {"),
             "field of another block in a choice": ("ratio: any", "expansion: any"),
             "value out of range in an option": ("{choice: [4, 8]}", "{choice: [4, 0]}"),
