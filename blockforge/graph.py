@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from blockforge.errors import NameTaken, OpError
 from blockforge.names import check_parts, sound_parts
-from blockforge.ops import Input, Op, Shape, show_shape
+from blockforge.ops import ACTIVATIONS, Add, Input, Op, Shape, show_shape
 from blockforge.wiring import behind
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_OPS = 100_000
 MAX_ELEMENTS = 2**40
+_WRITABLE = frozenset({Add, *ACTIVATIONS.values()})  # ops in place that need no second look
 
 
 class Expandable(Protocol):
@@ -149,6 +150,8 @@ class Graph:
         try:
             shapes = op.shapes(*operands)
             params = op.params(*operands)
+            if op.in_place and type(op) not in _WRITABLE:
+                _expect_module(op, operands)
         except OpError as error:
             raise type(error)(f"{name}: {error}") from None
         sole = len(shapes) == 1
@@ -291,6 +294,15 @@ def _refuse_operand(name: str, value: object) -> NoReturn:
         f"{name}: an operand must be a value of the graph, but got {type(value).__name__}; "
         "pass what expand was given or what an earlier op returned"
     )
+
+
+def _expect_module(op: Op, operands: tuple[Shape, ...]) -> None:
+    """Refuse an expression that says it works in place: of those only Add's has an operator for that, `+=`."""
+    if op.call(*operands) is None:
+        raise OpError(
+            f"{op.kind} is an expression, which can't work in place; set in_place = False, or write it as a module by "
+            "call()"
+        )
 
 
 def _refuse_size(name: str, op: Op, operands: tuple[Shape, ...], shapes: tuple[Shape, ...]) -> None:

@@ -85,6 +85,34 @@ def test_what_does_not_fit_is_refused_by_its_path_and_leaves_nothing():
     )
 
 
+class Twice(Op):
+    in_place = True
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def expression(self, *names: str) -> str:
+        return f"2 * {names[0]}"
+
+
+class Difference(ops.Add):
+    def expression(self, *names: str) -> str:
+        return " - ".join(names)
+
+
+@pytest.mark.parametrize("op", [Twice(), Difference()], ids=["one input", "two"])
+def test_an_expression_in_place_is_refused_unless_it_is_a_sum(op, monkeypatch):
+    graph, g, (x,) = new()
+    operands = [g.conv("conv", x, 4)] if isinstance(op, Twice) else [g.conv("conv", x, 4), x]
+    assert refusal(g.op, "mine", op, *operands) == (
+        f"mine: {op.kind} is an expression, which can't work in place; set in_place = False, or write it as a module "
+        "by call()"
+    )
+    assert [node.name for node in graph] == ["x", "conv"]
+    monkeypatch.setattr(type(op), "in_place", False)
+    assert g.op("mine", op, *operands).shape == x.shape
+
+
 def test_readers_are_the_nodes_and_operand_positions():
     graph, g, (x,) = new()
     y = g.add("sum", x, x)

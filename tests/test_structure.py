@@ -280,6 +280,20 @@ def test_a_sum_is_written_over_the_operand_that_nobody_keeps() -> None:
     assert in_place(lambda g, x: g.add("add", g.conv("a", x, 4), g.conv("b", x, 4), x)) == {"add": None}
 
 
+def test_a_module_is_written_over_its_first_operand_alone() -> None:
+    class Gate(ops.Op):
+        in_place = True
+
+        def shape(self, *inputs: ops.Shape) -> ops.Shape:
+            return inputs[0]
+
+        def call(self, *inputs: ops.Shape) -> ops.Call:
+            return ops.Call("Gate")
+
+    assert in_place(lambda g, x: g.op("gate", Gate(), g.conv("conv", x, 4), x)) == {"gate": 0}
+    assert in_place(lambda g, x: g.op("gate", Gate(), x, g.conv("conv", x, 4))) == {"gate": None}
+
+
 def test_the_networks_output_is_not_written_over() -> None:
     def expand(g: Scope, x: Value) -> Value:
         y = g.conv("conv", x, 4)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from blockforge.block import Block
 from blockforge.graph import Expansion, Graph, Node, Value
-from blockforge.ops import Input
+from blockforge.ops import Add, Input
 
 # What the generated code itself reads.
 _READ = frozenset({"self", "nn", "torch", "OrderedDict", "super", "range", "getattr", "Outputs", "namedtuple"})
@@ -187,7 +187,8 @@ class _Structure:
         """The operand that an op may write over: made here, read by nobody else, and kept by nobody."""
         if not node.op.in_place or len(node.inputs) > 2:
             return None
-        for position, value in enumerate(node.inputs):
+        operands = node.inputs if type(node.op) is Add else node.inputs[:1]  # a module writes over its first
+        for position, value in enumerate(operands):
             maker = value.node
             if (
                 maker.expansion is node.expansion

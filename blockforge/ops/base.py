@@ -50,7 +50,7 @@ class Op:
     view: ClassVar[bool] = False
     """Its output shares memory with its input (in eval mode at least)."""
     in_place: ClassVar[bool] = False
-    """It can write its output over its first input (modules take `inplace=True`)."""
+    """Its module takes `inplace=True`, which writes its output over its first input; of expressions only `Add` can."""
     helper: ClassVar[str | Helper | tuple[Helper, ...]] = ""
     """The `nn.Module` that `call` names, or the function in `expression`, where torch has none: the class or function
     itself, several in a tuple, or their source. Its code goes into the generated file, and may read what that has:
