@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib.metadata
 import importlib.util
 import linecache
 import re
@@ -38,6 +39,7 @@ class Plugin:
     distribution: str
     version: str
     location: str = ""
+    folder: str = ""  # of a file that has its name in common with another one
     digest: str = ""  # of a file's contents
     module: str = ""
     error: str = ""
@@ -53,9 +55,12 @@ class Plugin:
 
     @property
     def source(self) -> str:
-        """Where to get it, as files and exported sources note it: `acme-blocks 1.2.3`, or `file ghost.py`."""
+        """Where to get it, as files and exported sources note it: `acme-blocks 1.2.3`, or `file ghost.py`.
+
+        `file mine/ghost.py` where another file is called so, too.
+        """
         if self.origin == "file":
-            return f"file {Path(self.location).name}"
+            return f"file {'/'.join(map(_noted, filter(None, (self.folder, Path(self.location).name))))}"
         return f"{self.distribution} {self.version}".strip()
 
     def load_file(self) -> ModuleType:
@@ -64,7 +69,9 @@ class Plugin:
         if not path.is_file():
             raise PluginError("no such file; give the path of a Python file")
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        name = f"blockforge_plugin_{path.stem}"
+        # Two files of one name are two modules, and one file is the same one in every process, so that what is in it
+        # can be pickled, and an op's module can be part of a network's identity.
+        name = f"blockforge_plugin_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{self.digest}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise PluginError("is no Python file; its name must end in .py")
@@ -162,8 +169,30 @@ def without_shadows() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def deferred_schemas() -> Iterator[None]:
+    """Leave the schemas of blocks that are defined now for their first use: a list or a help text needs none.
+
+    Only for the built-in ones, which the tests use: what is wrong with an author's fields is told at once.
+    """
+    Block.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        Block.model_config["defer_build"] = False
+
+
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
-_SOURCE = re.compile(rf"(?:file (?P<file>[\w-][\w.-]*\.py)|(?P<distribution>{_NAME})(?: (?P<version>[\w.+!-]+))?)")
+_WORD = r"A-Za-z0-9_\u00a1-\u2010\u2030-\ud7ff-"  # no \w, which means something else in editors' patterns
+_FILE = rf"(?:[{_WORD}][{_WORD}. ]*/)?[{_WORD}][{_WORD}. ]*\.py"
+_SOURCE = re.compile(rf"(?:file (?P<file>{_FILE})|(?P<distribution>{_NAME})(?: (?P<version>[A-Za-z0-9_.+!-]+))?)")
+SOURCE_PATTERN = f"^{re.sub(r'[?]P<[a-z]+>', '?:', _SOURCE.pattern)}$"
+"""What `is_source` takes, as a JSON schema says it."""
+
+
+def _noted(name: str) -> str:
+    """A file's or folder's name without what a note of a source may not hold."""
+    return re.sub(rf"[^{_WORD}. ]|^[. ]", "_", name)
 
 
 def is_source(text: object) -> bool:
@@ -190,6 +219,14 @@ def how_to_get(source: str, plugins: Iterable[Plugin], kept_out: Iterable[str]) 
         has = f"it came with {source}, but {there[0].version}, which is installed, lacks it"
         return f"{has}: install that, e.g. pip install {name}=={version}"
     return f"it came with {source}: install that, e.g. pip install {name}"
+
+
+def version_of(distribution: str) -> str:
+    """The version of a distribution that is installed, or that it isn't."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "uninstalled"
 
 
 def canonical(name: str) -> str:

@@ -8,8 +8,8 @@ import importlib.metadata
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -26,11 +26,13 @@ from blockforge.plugin_loading import (
     Plugin,
     canonical,
     collect,
+    deferred_schemas,
     how_to_get,
     idle_names,
     is_slip,
     packages_shared,
     reason,
+    version_of,
     without_shadows,
 )
 
@@ -52,7 +54,10 @@ class Registry:
     """
 
     def __init__(self, plugin_files: Iterable[str | Path] = (), *, keep_faulty: bool = False) -> None:
-        self.plugin_files = tuple(dict.fromkeys(str(path) for path in plugin_files))
+        files: dict[str, str] = {}
+        for path in plugin_files:  # a file that is given twice counts once, however it is spelt
+            files.setdefault(os.path.realpath(path), str(path))
+        self.plugin_files = tuple(files.values())
         self.plugins: list[Plugin] = []
         self.refused: list[str] = []
         self.warnings: list[str] = []
@@ -68,8 +73,9 @@ class Registry:
         self._kept_out: list[str] = []
         self._load_built_ins()
         self._load_packages()
+        names = Counter(Path(path).name for path in self.plugin_files)
         for path in self.plugin_files:
-            self._load_file(path)
+            self._load_file(path, alone=names[Path(path).name] == 1)
 
     # -- the three doors
 
@@ -82,11 +88,11 @@ class Registry:
                 "go to another folder, or install them with `pip install -e .`"
             ) from None
 
-        version = _version("blockforge")
+        version = version_of("blockforge")
         for info in sorted(pkgutil.iter_modules(plugins.__path__), key=lambda info: info.name):
             name = f"{plugins.__name__}.{info.name}"
             plugin = Plugin(info.name, "built-in", "blockforge", version, name)
-            with _deferred_schemas():
+            with deferred_schemas():
                 self._register(plugin, partial(importlib.import_module, name))
             if plugin.error:
                 self._refuse(f"{plugin.label}: {plugin.error}")
@@ -110,8 +116,9 @@ class Registry:
             self._register(plugin, point.load)
         self.warnings += idle_names(self._disabled, known, own)
 
-    def _load_file(self, path: str) -> None:
-        plugin = Plugin(Path(path).stem, "file", "", "", path)
+    def _load_file(self, path: str, *, alone: bool) -> None:
+        folder = "" if alone else Path(path).resolve().parent.name
+        plugin = Plugin(Path(path).stem, "file", "", "", path, folder)
         self._register(plugin, plugin.load_file)
         if plugin.error:
             self._refuse(f"{path}: {plugin.error}")
@@ -273,26 +280,6 @@ def written_by(graph: Graph) -> str:
     *first, last = sources or [""]
     with_ = f" with {', '.join(first)} and {last}" if first else f" with {last}" if last else ""
     return f"blockforge {__version__}{with_}"
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "uninstalled"
-
-
-@contextmanager
-def _deferred_schemas() -> Iterator[None]:
-    """Leave the schemas of blocks that are defined now for their first use: a list or a help text needs none.
-
-    Only for the built-in ones, which the tests use: what is wrong with an author's fields is told at once.
-    """
-    Block.model_config["defer_build"] = True
-    try:
-        yield
-    finally:
-        Block.model_config["defer_build"] = False
 
 
 _current: list[Registry] = []

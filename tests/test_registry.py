@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 
 import blockforge.plugins
 import pytest
+import torch
 
-from blockforge import Block, get_network, list_blocks
+from blockforge import Block, Network, build, get_network, list_blocks, source
+from blockforge.assembler import graph_of
 from blockforge.errors import BlockforgeError, PluginError
 from blockforge.files import top_level_names
 from blockforge.plugin_loading import DISABLE, KINDS
@@ -113,6 +117,60 @@ def test_a_plugin_file_registers_its_block(write):
 def test_a_plugin_file_given_twice_counts_once(write):
     path = write("mine.py", BLOCK.format(name="MyConv", width=5))
     assert Registry([path, str(path)]).plugin_files == (str(path),)
+    other = write("other.py", BLOCK.format(name="Other", width=5))
+    again = path.parent / "folder" / ".." / "mine.py"
+    again.parent.parent.mkdir()
+    assert Registry([path, other, again]).plugin_files == (str(path), str(other))
+
+
+OP = """
+from dataclasses import dataclass
+from blockforge import Block, hookimpl, ops
+
+@dataclass(frozen=True)
+class Mine(ops.Op):
+    def shape(self, *inputs): return inputs[0]
+    def expression(self, *names): return "{code}".format(*names)
+
+class {name}(Block):
+    def expand(self, g, x): return g.op("mine", Mine(), x)
+
+@hookimpl
+def register_blocks(): return [{name}]
+"""
+
+
+def test_two_plugin_files_of_one_name_are_two_modules(write):
+    files = [
+        write(f"{folder}/my ops.py", OP.format(name=name, code=code))
+        for folder, name, code in (("a", "Left", "2 * {0}"), ("b", "Right", "3 * {0}"))
+    ]
+    registry = load_registry(files)
+    ops = [graph_of(registry.block(name)(), (4, 4, 4)).nodes[1].op for name in ("left", "right")]
+    for op in ops:
+        assert type(pickle.loads(pickle.dumps(op))) is type(op)
+        assert re.fullmatch(r"blockforge_plugin_my_ops_[0-9a-f]{12}", type(op).__module__)
+    text = "name: x\ninput: [4, 4, 4]\nstages: {{a: {{block: {}}}}}\n"
+    networks = [Network.from_yaml(text.format(name)) for name in ("left", "right")]
+    hashes = [network.hash for network in networks]
+    assert len(set(hashes)) == 2
+    for network, folder in zip(networks, "ab", strict=True):
+        assert f"plugins: {{{network.stages['a'].block.name}: file {folder}/my ops.py}}" in network.to_yaml()
+        assert Network.from_yaml(network.to_yaml()) == network
+    both = Network.from_yaml("name: x\ninput: [4, 4, 4]\nstages: {a: {block: left}, b: {block: right}}\n")
+    version = blockforge.__version__
+    assert f"written by blockforge {version} with file a/my ops.py and file b/my ops.py." in source(both)
+    made = build(both)
+    assert made(torch.ones(1, 4, 4, 4)).flatten()[0] == 6
+    assert Registry([files[0]]).plugins[-1].source == "file my ops.py"
+    script = f"""
+from blockforge import Network
+from blockforge.registry import load_registry
+load_registry({[str(file) for file in reversed(files)]})
+print(*[Network.from_yaml({text!r}.format(name)).hash for name in ("left", "right")])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == hashes
 
 
 def test_a_plugin_file_registers_networks_one_or_many_in_a_file(write):

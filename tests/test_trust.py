@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 import blockforge
 from blockforge import Network, get_network, source
 from blockforge.errors import BlockforgeError, InvalidNetwork
-from blockforge.plugin_loading import DISABLE, Plugin, how_to_get, is_source
+from blockforge.plugin_loading import DISABLE, SOURCE_PATTERN, Plugin, how_to_get, is_source
 from blockforge.registry import get_registry, load_registry
 from blockforge.study.space import load_space, space_from_yaml
 from tests.test_registry import BLOCK, CANARY
@@ -250,17 +251,54 @@ def test_what_the_key_may_say(text, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["acme 1", "acme-blocks 1.2.3", "Acme_Blocks 1!2.0rc1+cpu", "acme", "file ghost.py", "file a-b.c.py"]
+    "text",
+    [
+        "acme 1",
+        "acme-blocks 1.2.3",
+        "Acme_Blocks 1!2.0rc1+cpu",
+        "acme",
+        "file ghost.py",
+        "file a-b.c.py",
+        "file mine/ghost.py",
+        "file my own/größe 2.py",
+    ],
 )
 def test_sources(text):
     assert is_source(text)
+    assert re.search(SOURCE_PATTERN, text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "acme  1", "-acme 1", "acme 1 2", "https://a/b", "file /x.py", "acme\n1", 3, None]
+    "text",
+    [
+        "",
+        " ",
+        "acme  1",
+        "-acme 1",
+        "acme 1 2",
+        "https://a/b",
+        "file /x.py",
+        "file ./x.py",
+        "file a/../x.py",
+        "file a/b/x.py",
+        "file a\\x.py",
+        "file a\u2028.py",
+        "acme\n1",
+        "!!",
+        3,
+        None,
+    ],
 )
 def test_no_sources(text):
     assert not is_source(text)
+    assert not isinstance(text, str) or not re.search(SOURCE_PATTERN, text)
+
+
+@pytest.mark.parametrize(("path", "noted"), [("a/b$.py", "b_.py"), ("a/.x.py", "_x.py"), ("a/\x1bö.py", "_ö.py")])
+def test_a_files_note_is_a_source_whatever_its_name(path, noted):
+    source = Plugin("x", "file", "", "", path).source
+    assert source == f"file {noted}"
+    assert is_source(source)
 
 
 def test_how_to_get_what_is_missing():
@@ -333,7 +371,7 @@ def test_an_exported_file_says_with_whose_blocks_and_ops(write, ghost):
     )
     assert source(network) == text
     assert docstring(source(get_network("resnet18"))).splitlines()[0].endswith(f"blockforge {version}.")
-    module = sys.modules["blockforge_plugin_alien"]
+    module = sys.modules[registry.block("far").__module__]
     for kind in (module.Alien, module.Unlisted, module.Far):
         assert registry.maker(kind).source == "file alien.py"
     assert registry.maker(registry.block("conv")) is None
