@@ -14,6 +14,7 @@ from blockforge.documents import PLUGINS
 from blockforge.field_types import is_width
 from blockforge.outputs import Leaving
 from blockforge.paths import SETTINGS, Plain
+from blockforge.plugin_loading import SOURCE_PATTERN
 from blockforge.registry import Registry
 from blockforge.scaling import Scale
 from blockforge.schema_types import Types, block_properties, properties_of, union_of
@@ -124,7 +125,7 @@ def _network(settings: Plain, registry: Registry, parents: list[str]) -> Plain:
             PLUGINS: {
                 "description": _MEANINGS[PLUGINS],
                 "type": "object",
-                "additionalProperties": {"type": "string"},
+                "additionalProperties": {"type": "string", "pattern": SOURCE_PATTERN},
             },
         },
         "additionalProperties": False,

@@ -122,6 +122,13 @@ def test_an_input_may_be_set() -> None:
     assert not validator("network").is_valid({"stages": stages, "set": {"classes": 10}})
 
 
+@pytest.mark.parametrize("source", ["acme-blocks 1.2.3", "file mine/ghost.py", "!!", "acme 1 2", "file ../x.py"])
+def test_where_blocks_came_from_is_said_as_the_reader_takes_it(source: str) -> None:
+    network = {"extends": "resnet18", "plugins": {"x": source}}
+    valid = source in ("acme-blocks 1.2.3", "file mine/ghost.py")
+    assert validator("network").is_valid(network) == accepted("network", network, get_registry()) == valid
+
+
 def test_only_what_is_free_is_limited() -> None:
     space = {"base": "resnet18", "vary": {"stem.width": {"choice": [8, 16]}}}
     assert validator("space").is_valid(space | {"limits": {"macs": 1e9, "params": 2e6}})
