@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import linecache
 import os
 import sys
@@ -143,19 +142,14 @@ def module_of(text: str) -> ModuleType:
     return module
 
 
-def check_shapes(graph: Graph, module: nn.Module) -> None:
+def _check_ops(graph: Graph, text: str) -> None:
     """Hold what each op that isn't built in makes, alone and at batch 2, against its shape rule.
 
-    `module` is what `build` made of the graph. Raises `BlockforgeError` for the first op that makes something else.
+    `text` is the graph's source. Raises `BlockforgeError` for the first op that makes something else.
     """
-    _check_ops(graph, inspect.getsource(sys.modules[type(module).__module__]))
-
-
-def _check_ops(graph: Graph, text: str) -> None:
     names: dict[str, Any] = {}
     for node in graph:
-        key = (type(node.op), repr(node.op), node.input_shapes)
-        if node.op.is_built_in or key in _sound:
+        if node.op.is_built_in or _key(node) in _sound:
             continue
         if not names:  # classes of their own: an author's may count what is made of them
             exec(compile(text, "<the generated source>", "exec"), names)  # noqa: S102 (the project's own)
@@ -170,11 +164,24 @@ def _check_ops(graph: Graph, text: str) -> None:
         made, ruled = (", ".join(map(show_shape, shapes)) for shapes in (found, node.shapes))
         if made != ruled:
             raise BlockforgeError(f"{where} made {made}, but its shape rule says {ruled}; {mend}")
-        _sound.add(key)
+        if (key := _key(node)) is not None:
+            _sound.add(key)
 
 
-_sound: set[tuple[type[Op], str, tuple[Shape, ...]]] = set()
-"""Ops of authors that were checked, with their inputs' shapes: a search builds the same ones again and again."""
+_Key = tuple[Op, str, tuple[Shape, ...], tuple[Shape, ...]]
+_sound: set[_Key | None] = set()
+"""Ops of authors that were checked, with their shapes: a search builds the same ones again and again."""
+
+
+def _key(node: Node) -> _Key | None:
+    """What an op is known by once it was checked; None for one that can't be hashed, which is checked each time."""
+    # Its text, too, since 1, 1.0 and True are equal in Python.
+    key = (node.op, repr(node.op), node.input_shapes, node.shapes)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
 
 
 def _made(node: Node, names: Mapping[str, Any], device: str = "meta") -> list[Shape]:
@@ -229,4 +236,4 @@ def restore(text: str, name: str) -> nn.Module:
     return instance
 
 
-__all__ = ["build", "check_shapes", "initialise", "make", "module_of", "restore"]
+__all__ = ["build", "initialise", "make", "module_of", "restore"]

@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from blockforge import Block, BlockforgeError, Network, Op, Scope, Value, assemble, build, builder, source
+from blockforge import Block, BlockforgeError, Network, Op, Scope, Value, build, builder, source
 from blockforge.assembler import graph_of
-from blockforge.builder import check_shapes, make
+from blockforge.builder import make
 from blockforge.codegen.text import source_of
 from blockforge.ops import Argument, Call, Shape
 from blockforge.registry import load_registry
@@ -569,10 +569,6 @@ def test_networks_are_checked_too_and_the_op_named_by_its_path(write: Callable[[
         with pytest.raises(BlockforgeError) as caught:
             build(network, init=init)
         assert str(caught.value) == message
-    graph = assemble(network)
-    with pytest.raises(BlockforgeError) as caught:
-        check_shapes(graph, make(source(network), None))
-    assert str(caught.value) == message
 
 
 def test_an_op_is_checked_once_for_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -586,6 +582,24 @@ def test_an_op_is_checked_once_for_its_shapes(monkeypatch: pytest.MonkeyPatch) -
     build("resnet18_cifar", init=False)
     build(block_of(), input=SHAPE)
     assert len(ran) == 3  # built-in ops are never run
+
+
+@dataclass(frozen=True)
+class Sized(Op):
+    """Its number isn't shown, and may be of any type."""
+
+    by: Any = field(default=1, repr=False)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def expression(self, *names: str) -> str:
+        return f"torch.cat([{names[0]}] * {len(self.by) if isinstance(self.by, list) else self.by}, 1)"
+
+
+def test_an_op_is_known_by_all_that_it_is() -> None:
+    message = "a: Sized made (8, 6, 6), but its shape rule says (4, 6, 6); mend shape() or expression()"
+    assert [checked(Sized(by)) for by in (1, 2, 1, [0], [0, 0])] == ["", message, "", "", message]
 
 
 def test_the_check_draws_nothing_from_torchs_generator() -> None:
