@@ -312,6 +312,100 @@ def any_shape(self: Op, *inputs: Shape) -> Shape:
     return inputs[0]
 
 
+def forward_of(body: str, **more: Any) -> type[Block]:
+    """A block with the scale op, whose forward is this."""
+    return scale_with("        return x * self.factor[:, None, None]", body, **more)
+
+
+@dataclass(frozen=True)
+class Sum(Op):
+    """The sum of two values, whatever their shapes."""
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def expression(self, *names: str) -> str:
+        return " + ".join(names)
+
+
+class Twice(Block):
+    """A value and itself, by an op of two inputs."""
+
+    paper: ClassVar[str] = PAPER
+
+    def expand(self, g: Scope, x: Value) -> Value:
+        return g.op("sum", Sum(), x, x)
+
+
+class ReadsOne(Block):
+    """Several inputs, of which one is read."""
+
+    paper: ClassVar[str] = PAPER
+    width: Channels = 16  # output channels
+
+    def expand(self, g: Scope, *xs: Value) -> Value:
+        return g.conv("conv", xs[0], self.width)
+
+
+def strides_twice_with_a_pool(self: Sound, g: Scope, x: Value) -> Value:
+    y = g.max_pool("pool", Sound.expand(self, g, x), 3, 1, 1, ceil_mode=True)
+    return g.conv("again", y, self.width, 3, stride=self.stride)
+
+
+def narrow_where_wide(self: Sound, g: Scope, x: Value) -> Value:
+    y = Sound.expand(self, g, x)
+    return g.conv("narrow", y, 64) if self.width > 64 else y
+
+
+@dataclass(frozen=True)
+class Blind(Op):
+    """A factor that is no part of what it is known by."""
+
+    by: float = 2.0
+
+    def __repr__(self) -> str:
+        return "Blind()"
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return sole(self, inputs)
+
+    def expression(self, *names: str) -> str:
+        return f"{names[0]} * {self.by}"
+
+
+PAIR = """
+class Pair(nn.Module):
+    def forward(self, x):
+        return x * 2, torch.sigmoid(x)
+"""
+
+
+@dataclass(frozen=True)
+class PairOp(Op):
+    """Two outputs, of which the second is read by its backward."""
+
+    helper: ClassVar[str] = PAIR
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        return (sole(self, inputs),) * 2
+
+    def call(self, *inputs: Shape) -> Call:
+        return Call("Pair")
+
+
+class TwoOutputs(Block):
+    """Two outputs of an op, added."""
+
+    paper: ClassVar[str] = PAPER
+
+    def expand(self, g: Scope, x: Value) -> Value:
+        return g.add("add", *g.outputs("pair", PairOp(), x))
+
+
+def wrong_formula(self: Op, *inputs: Shape) -> str:
+    return f"2*{inputs[0][0]}"
+
+
 MEAN_OVER_BATCH = "{0} - {0}.mean(0, keepdim=True)"
 
 MUTANTS: dict[str, tuple[str, type[Block]]] = {
@@ -370,6 +464,44 @@ MUTANTS: dict[str, tuple[str, type[Block]]] = {
         "export",
         scale_with("        return x *", "        if x.sum() > 0:\n            return x * 2\n        return x *"),
     ),
+    "gradients that training cuts off": (
+        "gradients",
+        forward_of("        y = x * self.factor[:, None, None]\n        return y.detach() if self.training else y"),
+    ),
+    "an input that nothing reads": ("gradients", ReadsOne),
+    "another shape in training": (
+        "shape",
+        forward_of("        y = x * self.factor[:, None, None]\n        return y[:, :1] if self.training else y"),
+    ),
+    "a batch of one that loses its axis": (
+        "shape",
+        forward_of("        y = x * self.factor[:, None, None]\n        return y.squeeze(0) + 0"),
+    ),
+    "half precision": ("shape", forward_of("        return (x * self.factor[:, None, None]).half()")),
+    "a parameter in double precision": ("parameters", scale_with("start))", "start, dtype=torch.float64))")),
+    "a logarithm of what may be negative": ("finite", with_op(changed(Expression, code="torch.log({0})"))),
+    "a division by nothing": ("finite", with_op(changed(Expression, code="{0} / ({0} * 0)"))),
+    "a tensor that doesn't move": (
+        "moves", scale_with("        self.factor =", "        self.one = torch.ones(1)\n        self.factor =")
+    ),
+    "a view of what may lie otherwise": (
+        "moves",
+        forward_of("        return (x.view(x.shape[0], -1) * 2).view(x.shape) * self.factor[:, None, None]"),
+    ),
+    "what training leaves outside of buffers": (
+        "state_dict",
+        scale_with(
+            "        return x * self.factor[:, None, None]",
+            "        if self.training:\n            self.start = float(x.mean())\n"
+            "        return x * self.factor[:, None, None] + getattr(self, 'start', 0)",
+        ),
+    ),
+    "two inputs that don't go together": ("op_refusals", Twice),
+    "an output of two that may be written over": ("op_memory", TwoOutputs),
+    "a stride that is taken twice, with a pool": ("stride", mutant(strides_twice_with_a_pool)),
+    "a width that is wrong where it is great": ("width", mutant(narrow_where_wide)),
+    "a repr that hides an argument": ("op_hash", with_op(Blind())),
+    "a formula of other parameters": ("op_parameters", with_op(changed(ScaleOp, params_formula=wrong_formula))),
     "a factor that is cut off": ("gradients", scale_with("self.factor[:, None, None]",
                                                         "self.factor.detach()[:, None, None]")),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -25,8 +25,10 @@ from blockforge.ops import Shape
 # that is where a failure shrinks to.
 CHANNELS = (16, 8, 24, 32, 12, 48, 3, 1, 5)
 SIZES = (12, 16, 7, 9, 13, 8, 17, 24)
+LARGE_SIZES = (64, 48, 33)  # for blocks that take none of those: a patch of 32 pixels
 FEATURES = (16, 8, 10, 1)
 MOST = 4  # a whole number without an upper bound goes so far beyond its least value
+WIDE = 130  # for what goes wrong at many channels alone
 LARGE = 64  # a greater width by default is replaced: 2,048 channels show nothing that 64 don't
 
 
@@ -42,18 +44,18 @@ class Case:
         return graph_of(self.block, *self.inputs)
 
 
-def cases(cls: type[Block], kept: tuple[Block, ...]) -> st.SearchStrategy[Case]:
+def cases(cls: type[Block], kept: tuple[Block, ...], sizes: tuple[int, ...] = SIZES) -> st.SearchStrategy[Case]:
     """Cases that the block accepts; `kept` are what its nested blocks may be (blocks that keep their shape).
 
     What it refuses with an error of an op (groups that don't divide, an input too small) is no case.
     """
-    return _cases(cls, kept)
+    return _cases(cls, kept, sizes)
 
 
 @st.composite
-def _cases(draw: st.DrawFn, cls: type[Block], kept: tuple[Block, ...]) -> Case:
+def _cases(draw: st.DrawFn, cls: type[Block], kept: tuple[Block, ...], sizes: tuple[int, ...]) -> Case:
     fields = {name: draw(field_values(cls, name, kept)) for name in cls.model_fields}
-    inputs = draw(_inputs(cls))
+    inputs = draw(_inputs(cls, sizes))
     block = made(cls, fields)
     assume(block is not None)
     assert block is not None  # noqa: S101 (`assume` has ended this case else)
@@ -81,29 +83,11 @@ def accepts(case: Case) -> bool:
         return False
     except BlockforgeError as error:
         raise nonconformity(error, "expand must make a graph") from None
-    except Exception as error:
-        line = _own_line(error, case.block)
-        raise Nonconformity(
-            f"{type(error).__name__}: {' '.join(str(error).split())}{line}",
-            "expand must work, or refuse by an op",
-            "mend expand, or bound the fields that lead there",
-        ) from None
     return True
 
 
-def _own_line(error: Exception, block: Block) -> str:
-    """Where in the author's file an error came from."""
-    code = type(block).expand.__code__
-    trace, line = error.__traceback__, 0
-    while trace:
-        if trace.tb_frame.f_code is code:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f" (line {line} of {code.co_filename})" if line else ""
-
-
-def _inputs(cls: type[Block]) -> st.SearchStrategy[tuple[Shape, ...]]:
-    maps = st.tuples(st.sampled_from(CHANNELS), st.sampled_from(SIZES), st.sampled_from(SIZES))
+def _inputs(cls: type[Block], sizes: tuple[int, ...]) -> st.SearchStrategy[tuple[Shape, ...]]:
+    maps = st.tuples(st.sampled_from(CHANNELS), st.sampled_from(sizes), st.sampled_from(sizes))
     shapes: st.SearchStrategy[Shape] = st.one_of(maps, maps, maps, st.tuples(st.sampled_from(FEATURES)))
     if cls.arity == 1:
         return st.tuples(shapes)
@@ -135,7 +119,7 @@ def field_values(cls: type[Block], name: str, kept: tuple[Block, ...]) -> st.Sea
 
 
 def _widths(annotation: Any, default: Any, *, required: bool) -> st.SearchStrategy[Any]:
-    values = list(CHANNELS)
+    values = [*CHANNELS, WIDE]
     if not required and isinstance(default, int) and default <= LARGE:
         values.insert(0, default)
     numbers: st.SearchStrategy[Any] = st.sampled_from(values)
@@ -158,7 +142,11 @@ def _alternatives(annotation: Any, metadata: list[Any], kept: tuple[Block, ...])
             yield from _alternatives(argument, metadata, kept)
     elif origin is Literal:
         yield st.sampled_from(arguments)
-    elif origin is tuple and Ellipsis not in arguments:
+    elif origin is tuple and Ellipsis in arguments:
+        items = list(_alternatives(arguments[0], [], kept))
+        if items:
+            yield st.lists(st.one_of(*items), min_size=1, max_size=3).map(tuple)
+    elif origin is tuple:
         parts = [list(_alternatives(argument, [], kept)) for argument in arguments]
         if all(parts):
             yield st.tuples(*[st.one_of(*part) for part in parts])
@@ -170,6 +158,12 @@ def _alternatives(annotation: Any, metadata: list[Any], kept: tuple[Block, ...])
         yield _numbers(annotation, list(flat_metadata(metadata)))
     elif isinstance(annotation, type) and issubclass(annotation, Block) and kept:
         yield st.sampled_from(kept)
+
+
+def has_values(cls: type[Block], name: str, kept: tuple[Block, ...]) -> bool:
+    """Whether there are values of a field beside its default."""
+    field = cls.model_fields[name]
+    return is_width(field) or any(True for _ in _alternatives(field.annotation, list(field.metadata), kept))
 
 
 def other_values(cls: type[Block], name: str) -> st.SearchStrategy[Any]:
@@ -189,10 +183,15 @@ def _numbers(kind: type[Any], metadata: Sequence[Any]) -> st.SearchStrategy[Any]
         next((getattr(item, key) for item in metadata if isinstance(item, bound)), None)
         for bound, key in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt"))
     )
+    step: Any = next((item.multiple_of for item in metadata if isinstance(item, MultipleOf)), None)
     if kind is int:
         least = low if low is not None else above + 1 if above is not None else 0
-        most = high if high is not None else below - 1 if below is not None else least + MOST
-        numbers: st.SearchStrategy[Any] = st.integers(least, max(least, min(most, least + 4 * MOST)))
+        most = high if high is not None else below - 1 if below is not None else least + MOST * (step or 1)
+        several = step if isinstance(step, int) else 1
+        first, last = -(-least // several), most // several
+        numbers: st.SearchStrategy[Any] = st.integers(first, max(first, min(last, first + 4 * MOST))).map(
+            lambda count: count * several
+        )
     else:
         least = low if low is not None else above if above is not None else 0.0
         most = high if high is not None else below if below is not None else least + MOST

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import fields, replace
+from textwrap import shorten
 from typing import Any
 
 from blockforge.codegen.text import source_of
-from blockforge.conformance.modules import constructed, difference, lively, op_graph, run, same, tensors
+from blockforge.conformance.modules import close, constructed, difference, lively, op_graph, outputs, run, same, tensors
 from blockforge.conformance.report import Nonconformity
 from blockforge.conformance.torch_counts import counted
+from blockforge.errors import OpError
 from blockforge.ops import Op, Shape, show_shape
 
 Inputs = tuple[Shape, ...]
@@ -24,12 +28,8 @@ def text_of_op(op: Op, inputs: Inputs) -> str:
 
 def op_shape(op: Op, inputs: Inputs) -> None:
     """What torch makes of the op is shaped as its rule says."""
-    import torch
-
     module = constructed(text_of_op(op, inputs)).eval()
-    with torch.no_grad():
-        made = module(*tensors(inputs, BATCH))
-    got = [tuple(each.shape[1:]) for each in ([made] if isinstance(made, torch.Tensor) else made)]
+    got = [tuple(each.shape[1:]) for each in outputs(module, tensors(inputs, BATCH))]
     said = list(op.shapes(*inputs))
     if got != said:
         raise Nonconformity(
@@ -47,6 +47,11 @@ def op_parameters(op: Op, inputs: Inputs) -> None:
     if got != said:
         raise Nonconformity(
             f"the module has {_weights(got)}", f"weights says {_weights(said)}", f"mend {op.kind}.weights"
+        )
+    formula = op.params_formula(*inputs)
+    if re.fullmatch(r"[\d+*()/ -]+", formula) and eval(formula) != op.params(*inputs):  # noqa: S307 (numbers alone)
+        raise Nonconformity(
+            f"params_formula says {formula}", f"params says {op.params(*inputs):,}", f"mend {op.kind}.params_formula"
         )
     number = sum(weight.numel() for weight in module.parameters())
     if number != op.params(*inputs):
@@ -80,8 +85,8 @@ def op_memory(op: Op, inputs: Inputs) -> None:
     """What the op says of memory is so: `view`, `in_place` and `saves_output`."""
     xs = tensors(inputs, BATCH)
     text = text_of_op(op, inputs)
-    out = run(constructed(text), xs)
-    shares = any(out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr() for x in xs)
+    storages = [out.untyped_storage().data_ptr() for out in outputs(constructed(text).eval(), xs)]
+    shares = any(x.untyped_storage().data_ptr() in storages for x in xs)
     if shares != op.view:
         raise Nonconformity(
             f"its output {'shares' if shares else 'shares no'} memory with its input",
@@ -90,7 +95,7 @@ def op_memory(op: Op, inputs: Inputs) -> None:
         )
     if op.in_place:
         _in_place(op, inputs)
-    if not op.saves_output and len(op.shapes(*inputs)) == 1:
+    if not op.saves_output and not op.view:
         _saves_output(op, inputs)
 
 
@@ -118,7 +123,7 @@ def _in_place(op: Op, inputs: Inputs) -> None:
         out.sum().backward()
         made.append((out.detach(), xs[0].grad))
     (out, grad), (other, other_grad) = made
-    if not same(out, other) or grad is None or other_grad is None or not same(grad, other_grad):
+    if not close(out, other) or grad is None or other_grad is None or not close(grad, other_grad):
         raise Nonconformity(
             "in place it gives another output or gradient", "in_place is True", f"leave {op.kind}.in_place at False"
         )
@@ -128,77 +133,104 @@ def _saves_output(op: Op, inputs: Inputs) -> None:
     """Its output is written over by a relu in place, as it may be in a network: its backward must not miss it."""
     import torch
 
-    module = constructed(text_of_op(op, inputs)).train()
-    xs = [x.requires_grad_() for x in tensors(inputs, BATCH)]
-    out = module(*[x * 1.0 for x in xs])
-    if not isinstance(out, torch.Tensor) or not out.requires_grad or op.view:
-        return
+    for port in range(len(op.shapes(*inputs))):
+        module = constructed(text_of_op(op, inputs)).train()
+        made = module(*[x.requires_grad_() * 1.0 for x in tensors(inputs, BATCH)])
+        several = [made] if isinstance(made, torch.Tensor) else list(made)
+        if not several[port].requires_grad:
+            continue
+        try:
+            torch.relu_(several[port])
+            sum(out.sum() for out in several).backward()  # type: ignore[union-attr]
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise Nonconformity(
+                "its backward reads its output", "saves_output is False", f"set {op.kind}.saves_output to True"
+            ) from None
+
+
+def op_hash(op: Op, inputs: Inputs) -> None:
+    """The op's identity is all its arguments that change what it computes, the same in each process."""
     try:
-        torch.relu_(out).sum().backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        if "modified by an inplace operation" not in str(error):
-            raise
-        raise Nonconformity(
-            "its backward reads its output", "saves_output is False", f"set {op.kind}.saves_output to True"
-        ) from None
-
-
-def op_hash(op: Op, inputs: Inputs) -> None:  # noqa: ARG001 (the signature is that of all these checks)
-    """The op's identity is all its arguments and nothing else: equal ops are equal, others aren't."""
-    hidden = [each.name for each in fields(op) if not each.repr or not each.compare]
-    if hidden and type(op).hashed is Op.hashed:
-        raise Nonconformity(
-            f"its argument {hidden[0]} is no part of what it is known by",
-            "two ops of other arguments are two ops",
-            "let repr and compare of the field be True",
-        )
+        hash(op)
+    except TypeError as error:
+        raise Nonconformity(str(error), "an op can be hashed", "use @dataclass(frozen=True)") from None
     if " at 0x" in op.hashed():
         raise Nonconformity(
             f"it is known by {op.hashed()}",
             "that is the same in each process",
             "use numbers, text and tuples as arguments",
         )
-    try:
-        hash(op)
-    except TypeError as error:
-        raise Nonconformity(str(error), "an op can be hashed", "use @dataclass(frozen=True)") from None
+    for name, other in _variations(op, inputs):
+        if other.hashed() == op.hashed() and _computes_otherwise(op, other, inputs):
+            raise Nonconformity(
+                f"its argument {name} is no part of what it is known by",
+                "ops that compute something else are two ops",
+                "let repr and compare of the field be True, and hashed say it",
+            )
+
+
+def _variations(op: Op, inputs: Inputs) -> Iterator[tuple[str, Op]]:
+    """The op with one argument changed, where that makes one that takes these inputs."""
+    for each in fields(op):
+        value = getattr(op, each.name)
+        tried = (
+            [not value] if isinstance(value, bool) else [value + 1, value * 2] if isinstance(value, int | float) else []
+        )
+        for other in tried:
+            with suppress(Exception):  # whatever an author's op refuses it with
+                changed = replace(op, **{each.name: other})
+                changed.shapes(*inputs)
+                yield each.name, changed
+
+
+def _computes_otherwise(op: Op, other: Op, inputs: Inputs) -> bool:
+    """Whether two ops differ in shape, in the shapes of weights, or in an output in eval mode."""
+    if op.shapes(*inputs) != other.shapes(*inputs) or op.weights(*inputs) != other.weights(*inputs):
+        return True
+    one, two = (run(constructed(text_of_op(each, inputs)), tensors(inputs, BATCH)) for each in (op, other))
+    return not same(one, two)
 
 
 def op_refusals(op: Op, inputs: Inputs) -> None:
-    """What torch refuses, the op's rule refuses: inputs of another number of axes, or of another number."""
-    import torch
-
-    from blockforge.errors import OpError
-
-    for wrong in (tuple([shape[:1] for shape in inputs]), tuple([(*shape, 3) for shape in inputs])):
+    """What torch refuses, the op's rule refuses: another number of inputs or of axes, inputs that don't go together."""
+    for wrong in _wrong_inputs(inputs):
+        shown = " and ".join(map(show_shape, wrong))
+        advice = f"let {op.kind}.shape raise OpError for such inputs"
         try:
-            said = op.shapes(*wrong)
+            said = list(op.shapes(*wrong))
         except OpError:
             continue
         except Exception as error:
             raise Nonconformity(
-                f"for {show_shape(wrong[0])} its rule raises {type(error).__name__}: {error}",
+                f"for {shown} its rule raises {type(error).__name__}: {error}",
                 "it raises OpError for what it can't take",
-                f"check the number of axes in {op.kind}.shape",
+                advice,
             ) from None
+        rule = ", ".join(map(show_shape, said))
         try:
-            with torch.no_grad():
-                module = constructed(text_of_op(op, wrong)).eval()
-                made = module(*tensors(wrong, BATCH))
+            made = outputs(constructed(text_of_op(op, wrong)).eval(), tensors(wrong, BATCH))
         except Exception as error:
-            text = " ".join(str(error).split())[:80]
+            text = shorten(" ".join(str(error).split()), 80, placeholder=" ...")
             raise Nonconformity(
-                f"torch refuses {show_shape(wrong[0])} ({type(error).__name__}: {text})",
-                f"its rule makes {show_shape(said[0])} of it",
-                f"check the number of axes in {op.kind}.shape",
+                f"torch refuses {shown} ({type(error).__name__}: {text})", f"its rule makes {rule} of it", advice
             ) from None
-        got = tuple((made if isinstance(made, torch.Tensor) else made[0]).shape[1:])
-        if got != said[0]:
+        got = [tuple(each.shape[1:]) for each in made]
+        if got != said:
             raise Nonconformity(
-                f"torch makes {show_shape(got)} of {show_shape(wrong[0])}",
-                f"its rule says {show_shape(said[0])}",
-                f"check the number of axes in {op.kind}.shape",
+                f"torch makes {', '.join(map(show_shape, got))} of {shown}", f"its rule says {rule}", advice
             )
+
+
+def _wrong_inputs(inputs: Inputs) -> Iterator[Inputs]:
+    yield tuple([shape[:1] for shape in inputs])
+    yield tuple([(*shape, 3) for shape in inputs])
+    yield (*inputs, inputs[0])
+    if len(inputs) > 1:
+        yield inputs[:-1]
+        for axis in range(len(inputs[-1])):
+            yield (*inputs[:-1], tuple([size + (i == axis) for i, size in enumerate(inputs[-1])]))
 
 
 def _weights(weights: list[tuple[str, Shape]]) -> str:

@@ -9,6 +9,7 @@ from blockforge.block import Block
 from blockforge.conformance.kit import EXAMPLES, check_all
 from blockforge.conformance.report import Failure, Report
 from blockforge.errors import BlockforgeError, did_you_mean
+from blockforge.plugin_loading import canonical
 from blockforge.registry import Registry, load_registry
 
 
@@ -29,21 +30,27 @@ def blocks_of(target: str | os.PathLike[str], registry: Registry) -> list[type[B
     name = str(target)
     if name in registry.blocks:
         return [registry.block(name)]
-    if name.endswith(".py") or os.sep in name:
-        registry = load_registry((*registry.plugin_files, name))
-        given = [plugin for plugin in registry.plugins if plugin.location and Path(plugin.location) == Path(name)]
+    if name.endswith(".py") or (os.sep in name and not Path(name).is_dir()):
+        path = Path(name).resolve()
+        known = [str(file) for file in registry.plugin_files if Path(file).resolve() == path]
+        registry = registry if known else load_registry((*registry.plugin_files, name))
+        given = [each for each in registry.plugins if each.location and Path(each.location).resolve() == path]
     else:
-        given = [plugin for plugin in registry.plugins if name in (plugin.distribution, plugin.name)]
+        wanted = canonical(name)
+        given = [each for each in registry.plugins if wanted in (canonical(each.distribution), canonical(each.name))]
     failed = next((plugin for plugin in given if plugin.error), None)
     if failed:
         raise BlockforgeError(f"{name}: {failed.error}")
     found = [cls for plugin in given for cls in plugin.registered["blocks"].values()]
     if given and not found:
         raise BlockforgeError(f"{name}: registers no block; return its classes from register_blocks")
+    if not found and Path(name).is_dir():
+        raise BlockforgeError(f"{name}: a folder; name a plugin file in it")
     if not found:
-        known = [*registry.blocks, *{plugin.distribution for plugin in registry.plugins if plugin.distribution}]
+        names = [*registry.blocks, *{plugin.distribution for plugin in registry.plugins if plugin.distribution}]
+        names += [f"{name}.py"] if Path(f"{name}.py").is_file() else []
         raise BlockforgeError(
-            f"{name}: no block, plugin file or distribution of this name{did_you_mean(name, known) or ';'} "
+            f"{name}: no block, plugin file or distribution of this name{did_you_mean(name, names) or ';'} "
             "`blockforge plugins` lists all"
         )
     return found

@@ -17,11 +17,10 @@ COUNTED = {"convolution", "_convolution", "addmm", "mm", "linear"}
 
 def counted(module: nn.Module, inputs: Sequence[Shape]) -> int:
     """The multiply-accumulates of convolutions and linear layers at batch 1, by `FlopCounterMode`."""
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with counter:  # with gradients: without, nn.MultiheadAttention takes a way on which nothing is counted
         module.eval()(*tensors(inputs, 1))
     flops = counter.get_flop_counts().get("Global", {})
     return sum(count for kind, count in flops.items() if str(kind).rpartition(".")[2] in COUNTED) // 2
