@@ -91,7 +91,7 @@ class Block(BaseModel):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if field.is_required() or value != field.default:
-                plain[name] = _plain(value)
+                plain[name] = listed(value)
         return plain
 
     def spec(self) -> dict[str, Any]:
@@ -112,10 +112,23 @@ def _keyed(value: Any) -> Any:
     return (type(value), value) if isinstance(value, bool | float) else value
 
 
-def _plain(value: Any) -> Any:
+def listed(value: Any) -> Any:
+    """Plain data as files hold it: tuples as lists, a block as its spec, or its name where that says all."""
     if isinstance(value, Block):
         return value.spec() if value.parameters() else value.name
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    if isinstance(value, list | tuple):
+        return [listed(item) for item in value]
+    return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def blocks_within(value: Any) -> Iterator[Block]:
+    """A block and those that its fields hold, also within tuples."""
+    if isinstance(value, Block):
+        yield value
+        value = tuple([getattr(value, name) for name in type(value).model_fields])
+    if isinstance(value, tuple):
+        for item in value:
+            yield from blocks_within(item)
 
 
 def resolve_block(value: Any, info: ValidationInfo) -> Any:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from blockforge.block import Block
+from blockforge.block import Block, listed
 from blockforge.field_types import any_values, flat_metadata
 from blockforge.yaml_writer import dump_yaml
 
@@ -67,7 +67,7 @@ def field_records(cls: type[Block]) -> list[dict[str, Any]]:
                 "meaning": text.meaning,
                 "type": text.type,
                 "required": field.is_required(),
-                "default": None if field.is_required() else _plain(field.default),
+                "default": None if field.is_required() else listed(field.default),
                 "search": None if values is None else list(values),
             }
         )
@@ -143,13 +143,7 @@ def _distinct(arguments: tuple[Any, ...]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return dump_yaml({"value": _plain(value)}).strip().removeprefix("value: ")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Block):
-        return value.spec()
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    return dump_yaml({"value": listed(value)}).strip().removeprefix("value: ")
 
 
 def _search(annotation: Any, values: Any) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from blockforge import wiring
-from blockforge.block import Block
+from blockforge.block import blocks_within, listed
 from blockforge.documents import PLUGINS, Entry, Flat, entries, find, flatten
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.files import dump_yaml, parse_yaml
 from blockforge.ops import Shape
 from blockforge.outputs import Output
-from blockforge.paths import Plain, edit, listed
+from blockforge.paths import Plain, edit
 from blockforge.registry import Registry, get_registry
 from blockforge.settings import Preprocess, Settings, read_settings
 from blockforge.stages import Stage, make_stage, read_sources
@@ -168,7 +168,7 @@ class Network:
 
     def _origins(self, parent: Any) -> dict[str, str]:
         """Where third parties' blocks came from, by name, and the network of a name that is extended."""
-        named = [("blocks", block.name) for stage in self.stages.values() for block in _with_nested(stage.block)]
+        named = [("blocks", block.name) for stage in self.stages.values() for block in blocks_within(stage.block)]
         named += [("networks", parent)] if isinstance(parent, str) and parent in self.registry.networks else []
         plugins = {name: self.registry.origin(kind, name) for kind, name in named}
         return {name: plugin.source for name, plugin in sorted(plugins.items()) if plugin.origin != "built-in"}
@@ -229,14 +229,6 @@ def from_entry(entry: Entry, registry: Registry) -> Network:
         raise InvalidNetwork([f"{entry.where(())}: a search space, not a network; use it with `blockforge search`"])
     flat = flatten(entry, registry)
     return make(flat, entry.raw if isinstance(entry.raw, dict) else {}, registry, entry.name)
-
-
-def _with_nested(block: Block) -> Iterator[Block]:
-    yield block
-    for name in type(block).model_fields:
-        inner = getattr(block, name)
-        if isinstance(inner, Block):
-            yield from _with_nested(inner)
 
 
 def make(flat: Flat, document: Plain, registry: Registry, name: str = "") -> Network:

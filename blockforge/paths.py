@@ -167,12 +167,3 @@ def tupled(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(tupled(item) for item in value)
     return {key: tupled(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def listed(value: Any) -> Any:
-    """Plain data as files hold it: tuples as lists, blocks as their specs."""
-    if isinstance(value, Block):
-        return value.spec()
-    if isinstance(value, list | tuple):
-        return [listed(item) for item in value]
-    return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value

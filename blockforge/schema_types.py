@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from blockforge.block import Block
+from blockforge.block import Block, listed
 from blockforge.field_types import MAX_CHANNELS, any_values, is_width
 from blockforge.fields import field_meanings
-from blockforge.paths import Plain, listed
+from blockforge.paths import Plain
 from blockforge.stages import WHOLE
 
 NESTED = {"$ref": "#/$defs/nested"}

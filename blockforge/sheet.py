@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from blockforge.assembler import assemble, graph_of
-from blockforge.block import Block
+from blockforge.block import Block, blocks_within
 from blockforge.costing import cost
 from blockforge.display import Row, rows_csv, rows_of, rows_table
 from blockforge.documents import find, flatten
@@ -188,7 +188,7 @@ def networks_with(cls: type[Block], registry: Registry) -> tuple[list[str], list
         blocks = _stage_blocks(name, registry)
         if not blocks:
             unsound.append(name)
-        elif any(type(block) is cls for outer in blocks for block in _within(outer)):
+        elif any(type(block) is cls for outer in blocks for block in blocks_within(outer)):
             using.append(name)
     return using, unsound
 
@@ -203,16 +203,6 @@ def _stage_blocks(name: str, registry: Registry) -> list[Block]:
     stages = raw.items() if isinstance(raw, dict) else ()
     made = [make_stage(key, value, (), 1, registry, flat) for key, value in stages]  # whatever the number of classes
     return [] if flat.mistakes else [stage.block for stage in made if stage]
-
-
-def _within(value: Any) -> Iterator[Block]:
-    """A block and those that its fields hold."""
-    if isinstance(value, Block):
-        yield value
-        value = tuple(getattr(value, name) for name in type(value).model_fields)
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _within(item)
 
 
 def _uses(names: Sequence[str], registry: Registry) -> str:

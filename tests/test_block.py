@@ -28,7 +28,7 @@ from blockforge import (
     get_network,
     hookimpl,
 )
-from blockforge.block import snake_case
+from blockforge.block import listed, snake_case
 from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.field_types import MAX_CHANNELS, any_values
 from blockforge.registry import get_registry
@@ -282,6 +282,15 @@ def test_the_spec_is_what_files_say():
 
 
 # Nested blocks
+
+
+def test_plain_data_is_what_files_hold():
+    pool = get_registry().block("pool")
+    assert listed({"a": (1, (2, 3)), "b": pool(kernel=3), "c": [pool()]}) == {
+        "a": [1, [2, 3]],
+        "b": {"block": "pool", "kernel": 3},
+        "c": ["pool"],
+    }
 
 
 def test_a_nested_block_is_given_in_python_as_itself():

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from blockforge.block import STAGE_KEYS
 from blockforge.errors import BlockforgeError
-from blockforge.paths import SETTINGS, block_names, edit, fields_of, listed, show, split, targets, tupled, with_block
+from blockforge.paths import SETTINGS, block_names, edit, fields_of, show, split, targets, tupled, with_block
 from blockforge.registry import get_registry
 
 DOCUMENT: dict[str, Any] = {
@@ -191,12 +191,8 @@ def test_nothing_is_changed_in_place(edits):
 # Plain data
 
 
-def test_lists_and_tuples():
+def test_lists_become_tuples():
     assert tupled({"a": [1, [2, 3]]}) == {"a": (1, (2, 3))}
-    assert listed({"a": (1, (2, 3)), "b": PoolClass(kernel=3)}) == {
-        "a": [1, [2, 3]],
-        "b": {"block": "pool", "kernel": 3},
-    }
 
 
 def test_with_block_leaves_the_given_stage_as_it_is():

@@ -170,6 +170,32 @@ def test_a_network_of_somebodys_block_says_whose_it_is(ghost, flat, edit):
     )
 
 
+def test_a_block_in_a_tuple_is_somebodys_too(write, ghost):
+    series = write(
+        "series.py",
+        """
+        from blockforge import Block, BlockSpec, Scope, Value, hookimpl
+
+        class Series(Block):
+            parts: tuple[BlockSpec, ...] = ()
+
+            def expand(self, g: Scope, x: Value) -> Value:
+                for number, part in enumerate(self.parts):
+                    x = g.block(f"part{number}", part, x)
+                return x
+
+        @hookimpl
+        def register_blocks():
+            return [Series]
+    """,
+    )
+    load_registry([ghost, series])
+    network = Network.from_yaml(
+        "name: x\ninput: [3, 8, 8]\nstages: {a: {block: series, parts: [conv, {block: series, parts: [ghost]}]}}\n"
+    )
+    assert "\nplugins: {ghost: file ghost.py, series: file series.py}\n" in network.to_yaml()
+
+
 def test_where_blocks_came_from_changes_neither_identity_nor_equality(ghost):
     load_registry([ghost])
     text = "name: x\ninput: [3, 8, 8]\nstages: {a: {block: ghost}}\n"
