@@ -15,7 +15,7 @@ from pydantic_core import InitErrorDetails
 
 from blockforge.errors import BlockforgeError
 from blockforge.explain import block_name, explain
-from blockforge.field_types import Search, check_bounds, metadata_of, refusal, types_of
+from blockforge.field_types import Search, annotated, check_bounds, refusal, types_of
 from blockforge.graph import Value
 from blockforge.scope import Scope
 
@@ -54,9 +54,7 @@ class Block(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         cls.name = snake_case(cls.__name__)
         check_block_class(cls)
-        parameters = list(inspect.signature(cls.expand).parameters.values())[2:]
-        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        cls.arity = None if variadic else len(parameters)
+        cls.arity = _arity(cls)
         doc = inspect.cleandoc(vars(cls).get("__doc__") or "")  # its own: a parent's says something else
         cls.about = doc.partition("\n\n")[0].replace("\n", " ")
 
@@ -170,22 +168,40 @@ def check_block_class(cls: type[Block]) -> None:
     where = f"block {cls.__name__}"
     if cls.expand is Block.expand and not inspect.isabstract(cls):
         raise BlockforgeError(f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
+    if _arity(cls) == 0:
+        raise BlockforgeError(
+            f"{where}: its expand takes no input; write `def expand(self, g: Scope, x: Value) -> Value`, or *xs for "
+            "several"
+        )
     for name, field in cls.model_fields.items():
         if name in _RESERVED or hasattr(Block, name):
             raise BlockforgeError(
                 f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise"
             )
         for kind in types_of(field.annotation):
+            if kind in (Any, object):
+                raise BlockforgeError(
+                    f"{where}: field {name!r} may be anything, which can't be checked; give it a type, as in "
+                    f"`{name}: int` or `{name}: Literal['a', 'b']`"
+                )
             if isinstance(kind, type) and getattr(kind, "__hash__", None) is None:
                 raise BlockforgeError(
                     f"{where}: field {name!r} is a {kind.__name__}, which can't be hashed; use a tuple or a frozen type"
                 )
-        for metadata in (field.metadata, *metadata_of(field.annotation)):
-            check_bounds(f"{where}: field {name!r}", metadata)
+        for kind, metadata in ((field.annotation, field.metadata), *annotated(field.annotation)):
+            check_bounds(f"{where}: field {name!r}", kind, metadata)
     # The built-in ones' schemas come later, at their first use, and tests make each of them; a type that is defined
     # further down in a plugin's file comes later, too.
     if not Block.model_config.get("defer_build") and cls.model_rebuild(raise_errors=False) is not False:
         _check_values(cls, where)
+
+
+def _arity(cls: type[Block]) -> int | None:
+    """How many inputs a class's expand takes beside itself and the scope; None for any number."""
+    parameters = inspect.signature(cls.expand).parameters.values()
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return None
+    return len([each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)][2:])
 
 
 def _check_values(cls: type[Block], where: str) -> None:

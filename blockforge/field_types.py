@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from fractions import Fraction
+from itertools import product
+from math import ceil, floor, isfinite
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
@@ -100,33 +104,52 @@ def types_of(annotation: Any) -> Iterator[Any]:
             yield from types_of(argument)
 
 
-def check_bounds(where: str, metadata: Iterable[Any]) -> None:
-    """Refuse bounds that no value is within, and an empty `Search()`; raises `BlockforgeError`."""
+def check_bounds(where: str, annotation: Any, metadata: Iterable[Any]) -> None:
+    """Refuse bounds that no value of a type is within, and an empty `Search()`; raises `BlockforgeError`."""
     items = list(flat_metadata(metadata))
     if any(isinstance(item, Search) and not item.choices for item in items):
         raise BlockforgeError(f"{where} has an empty Search(); name the values to try, as in Search(2, 4)")
+    whole = set(types_of(annotation)) - {Union, UnionType, NoneType} == {int}
+    steps: list[tuple[Any, str]] = [(1, "a whole number {}")] if whole else []
+    steps += [(item.multiple_of, "{} and a multiple of {:,}") for item in items if isinstance(item, MultipleOf)]
     lows = [(low, "at least" if isinstance(item, Ge) else "above") for item in items for low in _bound(item, Ge, Gt)]
     highs = [(high, "at most" if isinstance(item, Le) else "below") for item in items for high in _bound(item, Le, Lt)]
-    for low, from_ in lows:
-        for high, to in highs:
-            if low > high or (low == high and (from_, to) != ("at least", "at most")):
-                raise BlockforgeError(
-                    f"{where} can have no value: it must be {from_} {low:,} and {to} {high:,}; mend its bounds"
-                )
+    for (low, from_), (high, to) in product(lows, highs):
+        words = f"{from_} {low:,} and {to} {high:,}"
+        if low > high or (low == high and (from_, to) != ("at least", "at most")):
+            raise BlockforgeError(f"{where} can have no value: it must be {words}; mend its bounds")
+        for step, say in steps:
+            first, most = _first_multiple(step, low, strict=from_ == "above"), _exact(high)
+            if first > most or (first == most and to == "below"):
+                must = say.format(words, step)
+                raise BlockforgeError(f"{where} can have no value: it must be {must}; mend its bounds")
+
+
+def _first_multiple(step: float, low: float, *, strict: bool) -> Fraction:
+    """The least multiple of `step` that is at least, or above, a number."""
+    steps = _exact(low) / _exact(step)
+    return (floor(steps) + 1 if strict else ceil(steps)) * _exact(step)
+
+
+def _exact(number: float) -> Fraction:
+    """A number as it is written: 0.1 is a tenth."""
+    return Fraction(str(number))
 
 
 def _bound(item: Any, closed: type[Ge | Le], strict: type[Gt | Lt]) -> list[float]:
     key = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
-    return [getattr(item, key[kind]) for kind in (closed, strict) if isinstance(item, kind)]
+    found = [getattr(item, key[kind]) for kind in (closed, strict) if isinstance(item, kind)]
+    return [each for each in found if isfinite(each)]
 
 
-def metadata_of(annotation: Any) -> Iterator[tuple[Any, ...]]:
-    """What stands beside each type within an annotation: `Annotated[int, Field(ge=1)] | None`."""
+def annotated(annotation: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Each type within an annotation beside which something stands, and that: `Annotated[int, Field(ge=1)] | None`."""
     if get_origin(annotation) is Annotated:
-        yield get_args(annotation)[1:]
+        kind, *metadata = get_args(annotation)
+        yield kind, tuple(metadata)
     if get_origin(annotation) is not Literal:
         for argument in get_args(annotation):
-            yield from metadata_of(argument)
+            yield from annotated(argument)
 
 
 def flat_metadata(metadata: Iterable[Any]) -> Iterator[Any]:

@@ -120,6 +120,8 @@ def _alternatives(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[str
             yield from _alternatives(argument)
     elif origin is Literal:
         yield ", ".join(_text(choice) for choice in arguments)
+    elif origin is tuple and arguments[-1:] == (Ellipsis,):
+        yield f"list of any length ({', '.join(_distinct(arguments[:1]))})"
     elif origin is tuple:
         yield f"list of {len(arguments)} ({', '.join(_distinct(arguments))})"
     elif annotation is type(None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -199,6 +200,61 @@ def test_a_field_that_cannot_be_hashed_is_refused_with_its_class(annotation, kin
     assert refusal(make) == (
         f"block Bad: field 'sizes' is a {kind}, which can't be hashed; use a tuple or a frozen type"
     )
+
+
+@pytest.mark.parametrize("annotation", [Any, object, Any | None, tuple[Any, ...], tuple[int, Any]])
+def test_a_field_that_may_be_anything_is_refused(annotation):
+    def make() -> None:
+        fields = {"__annotations__": {"mode": annotation}, "expand": Plain.expand, "__module__": __name__}
+        type("Bad", (Block,), fields)
+
+    assert refusal(make) == (
+        "block Bad: field 'mode' may be anything, which can't be checked; give it a type, as in `mode: int` or "
+        "`mode: Literal['a', 'b']`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arity"),
+    [("self, g", 0), ("self, g, *, x", 0), ("self, g, **x", 0), ("self", 0), ("self, g, x, y", 2),
+     ("self, g, x, *, y=1", 1), ("self, g, *x", None), ("*x", None)],
+)  # fmt: skip
+def test_what_an_expand_takes(parameters, arity):
+    fields = {"expand": eval(f"lambda {parameters}: 0"), "__module__": __name__}
+    if arity != 0:
+        assert type("Good", (Block,), fields).arity == arity
+        return
+    assert refusal(lambda: type("Bad", (Block,), fields)) == (
+        "block Bad: its expand takes no input; write `def expand(self, g: Scope, x: Value) -> Value`, or *xs for "
+        "several"
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (Annotated[int, Field(gt=1, lt=2)], "a whole number above 1 and below 2"),
+        (Annotated[int | None, Field(gt=1000, lt=1001)], "a whole number above 1,000 and below 1,001"),
+        (tuple[Annotated[int, Field(gt=0, lt=1)], ...], "a whole number above 0 and below 1"),
+        (Annotated[int, Field(ge=1, le=5, multiple_of=10)], "at least 1 and at most 5 and a multiple of 10"),
+        (Annotated[int, Field(gt=0, lt=8, multiple_of=8)] | None, "above 0 and below 8 and a multiple of 8"),
+        (Annotated[float, Field(gt=0.3, lt=0.4, multiple_of=0.1)], "above 0.3 and below 0.4 and a multiple of 0.1"),
+        (Annotated[int, Field(ge=1, le=5, multiple_of=5)], ""),
+        (Annotated[int, Field(gt=1, lt=3)], ""),
+        (Annotated[int, Field(gt=-3, lt=-1)], ""),
+        (Annotated[float, Field(gt=1, lt=2)], ""),
+        (Annotated[int | float, Field(gt=1, lt=2)], ""),
+        (Annotated[float, Field(ge=0.3, le=0.3, multiple_of=0.1)], ""),
+        (Annotated[float, Field(ge=-math.inf, lt=math.inf, multiple_of=0.1)], ""),
+    ],
+)
+def test_bounds_without_a_value_between_them_are_refused(annotation, words):
+    fields = {"__annotations__": {"size": annotation}, "expand": Plain.expand, "__module__": __name__}
+    if not words:
+        assert type("Good", (Block,), fields)
+        return
+    message = f"block Bad: field 'size' can have no value: it must be {words}; mend its bounds"
+    assert refusal(lambda: type("Bad", (Block,), fields)) == message
 
 
 @pytest.mark.filterwarnings("ignore:Field name .* shadows an attribute:UserWarning")

@@ -24,6 +24,7 @@ class Everything(Block):
     maybe: Annotated[float, Field(ge=0, lt=1)] | Literal["same"] | None = None
     inner: BlockSpec | None = None
     names: tuple[str, int, str] = ("x", 1, "y")
+    sizes: tuple[Annotated[int, Field(ge=1)] | None, ...] = ()
 
     def expand(self, g: Scope, x: Value) -> Value:
         """Nothing much."""
@@ -40,6 +41,7 @@ def test_fields_in_words():
         ["maybe", "number at least 0 and below 1 or same or null", "null", "", ""],
         ["inner", "block or null", "null", "", ""],
         ["names", "list of 3 (text, whole number)", "[x, 1, y]", "", ""],
+        ["sizes", "list of any length (whole number at least 1, null)", "[]", "", ""],
     ]
 
 
