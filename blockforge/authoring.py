@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import click
 
 from blockforge.options import command, json_option, print_json, registry_of
+
+STORAGE = "HYPOTHESIS_STORAGE_DIRECTORY"
+"""The environment variable that names hypothesis's folder."""
 
 
 @command
@@ -44,8 +49,7 @@ def check(target: str, as_json: bool, plugin_files: tuple[str, ...], **options: 
     is a line each, and ends with exit code 1.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    with TemporaryDirectory() as folder:
-        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", folder)  # else it would be the current one
+    with _storage_of_its_own():
         from blockforge import conformance
 
         report = conformance.check(target, registry_of(plugin_files), **given)
@@ -55,6 +59,22 @@ def check(target: str, as_json: bool, plugin_files: tuple[str, ...], **options: 
         click.echo(report.text())
     if report.failures:
         sys.exit(1)
+
+
+@contextmanager
+def _storage_of_its_own() -> Iterator[None]:
+    """Have hypothesis keep its files in a folder that goes again, instead of the current one."""
+    if STORAGE in os.environ:
+        yield
+        return
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    with TemporaryDirectory() as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            set_hypothesis_home_dir(None)  # its default
 
 
 @command
