@@ -24,6 +24,7 @@ LAYERS = (
     "ops",
     "names",
     "wiring",
+    "graph_hash",
     "graph",
     "scope",
     "explain",
@@ -48,6 +49,7 @@ LAYERS = (
     "codegen.naming",
     "codegen.classes",
     "codegen.layout",
+    "codegen.heading",
     "codegen.text",
     "mould",
     "initialisation",
@@ -85,6 +87,9 @@ HOMES = {
     "rich": ("cli", "commands", "display", "table", "study.progress"),
     "networkx": ("graph", "wiring", "assembler"),
     "ruamel": ("files", "yaml_reader"),
+    "yaml": ("yaml_reader",),
+    "hypothesis": ("conformance", "authoring"),
+    "pytest": ("testing",),
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from itertools import takewhile
-from textwrap import wrap
 from typing import Any
 
 from blockforge.assembler import assemble
 from blockforge.codegen.arguments import Plan, Slot, call_arguments, literal
 from blockforge.codegen.classes import plan_classes
-from blockforge.codegen.layout import WIDTH, CallText, fold, named_call, wrapped
+from blockforge.codegen.heading import docstring, images_line, imports
+from blockforge.codegen.layout import CallText, fold, named_call, wrapped
 from blockforge.codegen.lifetime import Statement, body
 from blockforge.codegen.naming import camel_case
 from blockforge.codegen.structure import Item, Unit, is_attribute, is_variable, structure
@@ -19,8 +19,7 @@ from blockforge.errors import BlockforgeError, OpError
 from blockforge.graph import Graph
 from blockforge.network import Network, as_network
 from blockforge.ops import Activation
-from blockforge.ops.helpers import Definition, brought, import_lines
-from blockforge.registry import written_by
+from blockforge.ops.helpers import Definition, brought
 
 Tree = dict[str, Any]
 OUTPUTS = "Outputs"
@@ -44,16 +43,6 @@ def network_source(network: Network, graph: Graph, *, import_modules: bool = Fal
     return source_of(graph, camel_case(network.name), title, images_line(network), import_modules=import_modules)
 
 
-def images_line(network: Network) -> str:
-    """What is done to images before the network, in a line for people; empty if nothing is said."""
-    found = network.preprocess
-    if found is None:
-        return ""
-    steps = [f"shorter side to {found.resize} pixels ({found.interpolation})"] if found.resize else []
-    steps += [f"centre {found.crop}x{found.crop}"] if found.crop else []
-    return f"Images: {', '.join([*steps, f'values from 0 to 1, mean {found.mean}, std {found.std}'])}."
-
-
 def source_of(graph: Graph, class_name: str, title: str, images: str = "", *, import_modules: bool = False) -> str:
     """The source of a graph's module under a class name; raises `BlockforgeError` for helpers that don't fit."""
     root = structure(graph)
@@ -73,15 +62,7 @@ def source_of(graph: Graph, class_name: str, title: str, images: str = "", *, im
     if len(root.results) > 1:
         parts.insert(-1, f'{OUTPUTS} = namedtuple("{OUTPUTS}", {[name for name, _ in root.results]})'.replace("'", '"'))
     text = "\n\n\n".join(parts)
-    imports = ["import torch", *import_lines(imported, text), "from torch import nn"]
-    collections = [name for name in ("OrderedDict", "namedtuple") if f"{name}(" in text]
-    if collections:
-        imports = [f"from collections import {', '.join(collections)}", "", *imports]
-    if "torch." not in text.replace("import torch", ""):
-        imports.remove("import torch")
-    more = "\n\n" + "\n".join(wrap(images, WIDTH)) + "\n" if images else ""
-    head = f'"""{_one_line(title)}, written by {written_by(graph)}.{more}"""\n\n'
-    return head + "\n".join(imports) + "\n\n\n" + text + "\n"
+    return "\n\n".join([docstring(title, graph, images), imports(imported, text)]) + f"\n\n\n{text}\n"
 
 
 def _helpers(graph: Graph, *, import_modules: bool) -> dict[str, Definition]:
@@ -102,12 +83,6 @@ def _helpers(graph: Graph, *, import_modules: bool) -> dict[str, Definition]:
                     f"{node.name}: another op brings a {each.kind} {each.name} of its own; rename one of them"
                 )
     return helpers
-
-
-def _one_line(title: str) -> str:
-    """The title without what would end a docstring or be an escape in it."""
-    line = "".join(letter if letter.isprintable() else " " for letter in title)
-    return line.replace("\\", "\\\\").replace('"', "'")
 
 
 class _Writer:
