@@ -25,6 +25,9 @@ STAGE_KEYS = ("block", "depth", "from", "scope", "scale")
 _RESERVED = (*STAGE_KEYS, "after")  # `after` places a stage where a network extends another
 
 
+_NO_VALUES = (int, float, bool, str, "int", "float", "bool", "str")  # what somebody may take for a parameter
+
+
 class Block(BaseModel):
     """A family of subgraphs: typed parameters, and `expand`, which adds the ops for real input shapes.
 
@@ -54,6 +57,13 @@ class Block(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         cls.name = snake_case(cls.__name__)
         check_block_class(cls)
+        parameters = list(inspect.signature(cls.expand).parameters.values())[2:]
+        for parameter in parameters:
+            if parameter.annotation in _NO_VALUES:
+                raise BlockforgeError(
+                    f"block {cls.__name__}: expand takes values, but {parameter.name!r} is none; "
+                    "make it a field, or read it off x.shape"
+                )
         cls.arity = _arity(cls)
         doc = inspect.cleandoc(vars(cls).get("__doc__") or "")  # its own: a parent's says something else
         cls.about = doc.partition("\n\n")[0].replace("\n", " ")
@@ -168,6 +178,8 @@ def check_block_class(cls: type[Block]) -> None:
     where = f"block {cls.__name__}"
     if cls.expand is Block.expand and not inspect.isabstract(cls):
         raise BlockforgeError(f"{where}: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`")
+    if "__init__" in vars(cls):
+        raise BlockforgeError(f"{where}: it has an __init__; a block has fields instead: write `width: Channels = 64`")
     if _arity(cls) == 0:
         raise BlockforgeError(
             f"{where}: its expand takes no input; write `def expand(self, g: Scope, x: Value) -> Value`, or *xs for "
@@ -175,9 +187,8 @@ def check_block_class(cls: type[Block]) -> None:
         )
     for name, field in cls.model_fields.items():
         if name in _RESERVED or hasattr(Block, name):
-            raise BlockforgeError(
-                f"{where}: a stage or every block has a {name!r} of its own; name the field otherwise"
-            )
+            whose = "stages have" if name in _RESERVED else "every block has"
+            raise BlockforgeError(f"{where}: {whose} a {name!r} already; name the field otherwise")
         for kind in types_of(field.annotation):
             if kind in (Any, object):
                 raise BlockforgeError(

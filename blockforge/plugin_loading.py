@@ -25,6 +25,7 @@ from pydantic import PydanticUndefinedAnnotation, PydanticUserError
 from blockforge.block import Block, check_block_class
 from blockforge.errors import BlockforgeError, PluginError, did_you_mean
 from blockforge.files import top_level_names
+from blockforge.remedies import cure
 
 DISABLE = "BLOCKFORGE_DISABLE_PLUGINS"
 KINDS = ("blocks", "networks", "spaces", "objectives", "datasets")
@@ -136,6 +137,13 @@ def reason(error: Exception | SystemExit) -> str:
             hook = re.search(r"for hook '(\w+)'", str(error))
             return f"{hook[1] if hook else 'a hook'} declares arguments; a hook takes none"
         return f"no hook {wrong[1]!r}{did_you_mean(wrong[1], known) or ';'} the hooks are {', '.join(known)}"
+    remedy = cure(error)
+    if remedy:
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        for frame in traceback.extract_tb(error.__traceback__):
+            if not frame.filename.startswith("<") and "dataclasses" not in frame.filename:
+                line = frame.lineno
+        return f"line {line}: {type(error).__name__}: {' '.join(str(error).split())}; {remedy}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

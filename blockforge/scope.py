@@ -12,6 +12,7 @@ from blockforge import ops
 from blockforge.errors import BlockforgeError, OpError, did_you_mean
 from blockforge.graph import Expandable, Expansion, Graph, Value
 from blockforge.ops import Op, Pair, show_shape
+from blockforge.remedies import cure
 
 Size = int | Pair
 
@@ -48,9 +49,24 @@ class Scope:
         except OpError as error:
             error.located = True
             raise
+        except (AttributeError, TypeError):
+            self._refuse_call(name, op)
+            raise
         if not isinstance(value, Value):
             raise self._at(name, OpError(f"{op.kind} has several outputs; use `outputs` for it"))
         return value
+
+    def _refuse_call(self, name: object, op: object) -> None:
+        """Refuse what can't be an op, which shows only when it is asked for its shape; raises `OpError`."""
+        if not isinstance(name, str):
+            raise self._at("", OpError(f"a name comes first, but got {type(name).__name__}; write g.op(NAME, OP, x)"))
+        if isinstance(op, type) and issubclass(op, Op):
+            raise self._at(name, OpError(f"takes an op, but got the class {op.__name__}; write {op.__name__}(...)"))
+        if not isinstance(op, Op):
+            got = op.__name__ if isinstance(op, type) else type(op).__name__
+            raise self._at(
+                name, OpError(f"takes an op, but got {got}; declare an Op, whose helper may be an nn.Module's class")
+            )
 
     def outputs(self, name: str, op: Op, *xs: Value) -> tuple[Value, ...]:
         """Add any op and return all its outputs."""
@@ -232,7 +248,7 @@ def expand(
     except BlockforgeError:
         raise
     except Exception as error:  # whatever an author's code raises
-        message = f"{_author(path, block)}: {_said(error, block)}; mend the block there"
+        message = f"{_author(path, block)}: {_said(error, block)}; {cure(error) or 'mend the block there'}"
         raise BlockforgeError(message).with_traceback(error.__traceback__) from error
     if not isinstance(value, Value):
         raise BlockforgeError(

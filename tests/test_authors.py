@@ -130,13 +130,32 @@ CLASSES = {
     **{
         f"a field called {name}": (
             plugin(f"{name}: int = 1"),
-            f"block Mine: a stage or every block has a {name!r} of its own; name the field otherwise",
+            f"block Mine: {whose} a {name!r} already; name the field otherwise",
         )
-        for name in ("depth", "block", "scope", "scale", "after", "copy", "name")
+        for whose, names in {
+            "stages have": ("depth", "block", "scope", "scale", "after"),
+            "every block has": ("copy", "name"),
+        }.items()
+        for name in names
     },
     "a field called from": (
         plugin("__annotations__ = {'from': int}"),
-        "block Mine: a stage or every block has a 'from' of its own; name the field otherwise",
+        "block Mine: stages have a 'from' already; name the field otherwise",
+    ),
+    "an __init__": (
+        plugin("def __init__(self, width):\n    self.width = width"),
+        "block Mine: it has an __init__; a block has fields instead: write `width: Channels = 64`",
+    ),
+    "a number that expand takes": (
+        plugin().replace("x: Value)", "x: Value, in_channels: int)"),
+        "block Mine: expand takes values, but 'in_channels' is none; make it a field, or read it off x.shape",
+    ),
+    "an op that isn't frozen": (
+        plugin(
+            before="import dataclasses as d\nfrom blockforge import Op\n@d.dataclass\nclass Mark(Op):\n    by: int\n"
+        ),
+        "line 3: TypeError: cannot inherit non-frozen dataclass from a frozen one; write @dataclass(frozen=True) above "
+        "the op's class",
     ),
     "no expand": (
         plugin().replace("expand(", "expands("),
@@ -263,6 +282,33 @@ EXPANDS = {
         "{at}mine.expand: mine.py:10: TypeError: Conv2d.__init__() got an unexpected keyword argument 'kernal'; mend "
         "the block there",
     ),
+    "a sum of values": (
+        "return x + x",
+        "{at}mine.expand: mine.py:10: TypeError: unsupported operand type(s) for +: 'Value' and 'Value'; values have "
+        "no operators: write g.add(NAME, x, y) or g.mul(NAME, x, y)",
+    ),
+    "torch's function": (
+        "import torch; return torch.relu(x)",
+        "{at}mine.expand: mine.py:10: TypeError: relu(): argument 'input' (position 1) must be Tensor, not Value; a "
+        "value is no tensor: use what g has, g.relu(NAME, x) or g.op(NAME, OP, x)",
+    ),
+    "a module": (
+        "from torch import nn; return g.op('act', nn.ReLU(), x)",
+        "{op}act: takes an op, but got ReLU; declare an Op, whose helper may be an nn.Module's class",
+    ),
+    "an op's class": (
+        "return g.op('act', ops.ReLU, x)",
+        "{op}act: takes an op, but got the class ReLU; write ReLU(...)",
+    ),
+    "no name": (
+        "return g.op(ops.ReLU(), 'act', x)",
+        "{own}a name comes first, but got ReLU; write g.op(NAME, OP, x)",
+    ),
+    "no dataclass": (
+        "Mark = type('Mark', (ops.Op,), dict(__annotations__=dict(by=int))); return g.op('mark', Mark(3), x)",
+        "{at}mine.expand: mine.py:10: TypeError: Op.__init__() takes 1 positional argument but 2 were given; write "
+        "@dataclass(frozen=True) above the op's class",
+    ),
     "a nested block": (
         "return g.block('inner', Mine(width=0), x)",
         "{at}mine.expand: mine.py:10: ValidationError: Mine: width: Input should be greater than or equal to 1; mend "
@@ -288,9 +334,11 @@ def test_a_wrong_expand_ends_show_with_one_line(here, case):
         assert "RecursionError: maximum recursion depth exceeded" in shown.stderr
         assert shown.stderr.count("\n") == 1
         return
-    assert shown.stderr == message.format(at="", op="") + "\n"
+    assert shown.stderr == message.format(at="", op="", own="op: ") + "\n"
     path = get_network("lenet5").stages["conv1"].scope  # none: it stands at the network's own
-    assert text == "lenet5: " + message.format(at=f"{path}: " * bool(path), op=f"{path}." * bool(path))
+    assert text == "lenet5: " + message.format(
+        at=f"{path}: " * bool(path), op=f"{path}." * bool(path), own=f"{path or 'op'}: "
+    )
 
 
 def test_debug_shows_the_authors_line(here):

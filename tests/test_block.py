@@ -268,7 +268,8 @@ def test_reserved_field_names_are_refused_with_their_class(name):
         type("Bad", (Block,), fields if name == "expand" else fields | {"expand": expand})
 
     assert refusal(make) in (
-        f"block Bad: a stage or every block has a {name!r} of its own; name the field otherwise",
+        f"block Bad: stages have a {name!r} already; name the field otherwise",
+        f"block Bad: every block has a {name!r} already; name the field otherwise",
         "block Bad: it has no expand; write `def expand(self, g: Scope, x: Value) -> Value`",
     )
 

@@ -26,6 +26,7 @@ LAYERS = (
     "wiring",
     "graph_hash",
     "graph",
+    "remedies",
     "scope",
     "explain",
     "field_types",

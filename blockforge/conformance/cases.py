@@ -77,12 +77,12 @@ def accepts(case: Case) -> bool:
     """Whether the block expands at these inputs; raises `Nonconformity` for what isn't an op's refusal."""
     try:
         case.graph()
-    except NameTaken as error:
-        raise nonconformity(error, "each op must have a name of its own") from None
-    except OpError:
+    except OpError as error:
+        if isinstance(error, NameTaken):
+            raise nonconformity(error) from None
         return False
     except BlockforgeError as error:
-        raise nonconformity(error, "expand must make a graph") from None
+        raise nonconformity(error) from None
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -62,7 +63,13 @@ def quietly(examples: int, seed: int, *, shrink: bool = False) -> Callable[[Call
             print_blob=False,
         )
         wrapped: Callable[[], None] = settings(hypothesis.seed(seed)(test))
-        return wrapped
+
+        def silently() -> None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                wrapped()
+
+        return silently
 
     return wrap
 

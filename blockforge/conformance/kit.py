@@ -22,6 +22,7 @@ from blockforge.errors import BlockforgeError
 from blockforge.graph import Node
 from blockforge.ops import Op, Shape, show_shape
 from blockforge.registry import get_registry
+from blockforge.remedies import cure
 
 EXAMPLES = 20
 FEW = {"export": 2, "copies": 5, "source": 5}
@@ -56,15 +57,15 @@ def check_all(cls: type[Block], *, examples: int = EXAMPLES, seed: int = 0) -> I
     """All checks of a block with what they found.
 
     Where it doesn't expand, or an op's own rules are wrong, the checks of the whole module are left out: they would
-    say the same of each other thing.
+    say the same of each other thing. So would an op's other checks where one ended with an error.
     """
     failed = False
     for name in check_names(cls):
         if failed and name in CHECKS:
-            continue
+            return
         failure = check_block(cls, name, examples=examples, seed=seed)
         yield name, failure
-        if failure and name == "expands":
+        if failure and (name == "expands" or (name in OP_CHECKS and not failure.expected)):
             return
         failed = failed or (failure is not None and name in OP_CHECKS)
 
@@ -125,11 +126,15 @@ def _nothing_accepted(cls: type[Block]) -> Nonconformity:
 
 def _unexpected(error: Exception, check: str) -> Nonconformity:
     """What a check says that ended with an error of torch's or Python's."""
+    if isinstance(error, BlockforgeError):
+        return nonconformity(error)
     judge = CHECKS.get(check) or OP_CHECKS.get(check)
     holds = (judge.__doc__ if judge else "") or "it works"
     text = shorten(" ".join(str(error).split()), 200, placeholder=" ...")
     return Nonconformity(
-        f"{type(error).__name__}: {text}", f"{holds[0].lower()}{holds[1:].rstrip('.')}", "mend what raises this"
+        f"{type(error).__name__}: {text}",
+        "",
+        cure(error) or f"mend what raises this, so that {holds[0].lower()}{holds[1:].rstrip('.')}",
     )
 
 
@@ -166,7 +171,7 @@ def _of_module(judge: Judge) -> Judge:
         try:
             judge(case)
         except BlockforgeError as error:
-            raise nonconformity(error, "it can be built") from None
+            raise nonconformity(error) from None
 
     return judged
 

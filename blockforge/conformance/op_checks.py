@@ -85,6 +85,13 @@ def op_memory(op: Op, inputs: Inputs) -> None:
     """What the op says of memory is so: `view`, `in_place` and `saves_output`."""
     xs = tensors(inputs, BATCH)
     text = text_of_op(op, inputs)
+    run(constructed(text), xs)
+    if not all(same(x, before) for x, before in zip(xs, tensors(inputs, BATCH), strict=True)):
+        raise Nonconformity(
+            "it writes over its input",
+            "that is for who knows that nobody else reads it",
+            f"let {op.kind} make a tensor of its own, x * y and not x.mul_(y)",
+        )
     storages = [out.untyped_storage().data_ptr() for out in outputs(constructed(text).eval(), xs)]
     shares = any(x.untyped_storage().data_ptr() in storages for x in xs)
     if shares != op.view:

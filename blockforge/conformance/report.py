@@ -11,24 +11,24 @@ from blockforge.yaml_writer import dump_yaml
 
 
 class Nonconformity(Exception):
-    """What a check found: what it got, what it expected, and what the author should change.
+    """What a check found: what it got, what it expected (nothing where an error ended it), and what to change.
 
     `where` is an op's path where the fault lies in one op; `parameters` and `input_shapes` are filled in by who runs
     the check.
     """
 
     def __init__(self, got: str, expected: str, advice: str, *, where: str = "") -> None:
-        super().__init__(f"{got}, but {expected}; {advice}")
+        super().__init__(got)
         self.got = got
         self.expected = expected
         self.advice = advice
         self.where = where
 
 
-def nonconformity(error: Exception, expected: str) -> Nonconformity:
-    """A finding of what an error says: `where: what; what to change`."""
+def nonconformity(error: Exception) -> Nonconformity:
+    """A finding of what one of blockforge's errors says: `where: what; what to change`."""
     what, _, advice = str(error).rpartition("; ")
-    return Nonconformity(what or advice, expected, advice if what else "mend what it names")
+    return Nonconformity(what or advice, "", advice if what else "mend what it names")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Failure:
         given = [f"{name}={_shown(value)}" for name, value in self.parameters.items()]
         given += [f"input {' and '.join(map(show_shape, self.inputs))}"] if self.inputs else []
         where = f" with {', '.join(given)}" if given else ""
-        return f"{self.block}: {self.check}{where}: {self.got}, but {self.expected}; {self.advice}"
+        expected = f", but {self.expected}" if self.expected else ""
+        return f"{self.block}: {self.check}{where}: {self.got}{expected}; {self.advice}"
 
     def record(self) -> dict[str, Any]:
         """The failure as JSON has it."""

@@ -51,6 +51,6 @@ def blocks_of(target: str | os.PathLike[str], registry: Registry) -> list[type[B
         names += [f"{name}.py"] if Path(f"{name}.py").is_file() else []
         raise BlockforgeError(
             f"{name}: no block, plugin file or distribution of this name{did_you_mean(name, names) or ';'} "
-            "`blockforge plugins` lists all"
+            "`blockforge plugins` lists all, and one of a file needs --plugin FILE"
         )
     return found
