@@ -212,7 +212,7 @@ def test_a_plugin_file_is_checked_block_by_block(write):
 
 def test_a_block_of_that_name_is_checked():
     done = run("transition", "--examples", "3")
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "[1/1] transition\n")
     assert re.fullmatch(r"transition: all \d+ checks hold, each over up to 3 cases\n", done.stdout)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from blockforge.block import Block
@@ -13,11 +14,23 @@ from blockforge.plugin_loading import canonical
 from blockforge.registry import Registry, load_registry
 
 
-def check(target: str | os.PathLike[str], registry: Registry, *, examples: int = EXAMPLES, seed: int = 0) -> Report:
-    """Run all checks of the blocks that a target names; raises `BlockforgeError` if it names none."""
+def check(
+    target: str | os.PathLike[str],
+    registry: Registry,
+    *,
+    examples: int = EXAMPLES,
+    seed: int = 0,
+    begun: Callable[[int, int, str], None] = lambda *_: None,
+) -> Report:
+    """Run all checks of the blocks that a target names; raises `BlockforgeError` if it names none.
+
+    `begun` is told the number of each block, how many there are, and its name, before it is checked.
+    """
     checked: dict[str, int] = {}
     failures: list[Failure] = []
-    for cls in blocks_of(target, registry):
+    blocks = blocks_of(target, registry)
+    for number, cls in enumerate(blocks, 1):
+        begun(number, len(blocks), cls.name)
         checked[cls.name] = 0
         for _, failure in check_all(cls, examples=examples, seed=seed):
             checked[cls.name] += 1

@@ -43,6 +43,11 @@ class Op:
     A subclass says its output's shape and, where they aren't none, its weights and MACs; then either `call`
     (what makes its `nn.Module`) or `expression` (what computes it in a `forward`), of torch or of a `helper`.
     `shape` checks the inputs; the other methods are called with inputs that it accepted.
+
+    Class attributes say what the generated code relies on: `view` (its output shares memory with its input),
+    `saves_output` (its backward pass reads its output, so nobody may write over that), `in_place` (its module takes
+    `inplace=True`), `identity` (in eval mode it returns its input: dropout), and `helper` (an author's own module or
+    function). `blockforge check` holds all of them against torch, but not `scratch`.
     """
 
     saves_output: ClassVar[bool] = False
@@ -76,7 +81,7 @@ class Op:
         return sum(map(prod, weights.values())) if weights else 0
 
     def macs(self, *inputs: Shape) -> int:
-        """Multiply-accumulates at batch 1; only convolutions and linear layers have any."""
+        """Multiply-accumulates at batch 1: those of convolutions and linear layers, a helper's own among them."""
         return 0
 
     def params_formula(self, *inputs: Shape) -> str:
