@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import click
 
-from blockforge.options import command, json_option, print_json, registry_of
+from blockforge.options import command, json_option, print_json, print_text, registry_of
 
 STORAGE = "HYPOTHESIS_STORAGE_DIRECTORY"
 """The environment variable that names hypothesis's folder."""
@@ -52,11 +52,14 @@ def check(target: str, as_json: bool, plugin_files: tuple[str, ...], **options: 
     with _storage_of_its_own():
         from blockforge import conformance
 
-        report = conformance.check(target, registry_of(plugin_files), **given)
+        def begun(number: int, count: int, block: str) -> None:
+            click.echo(f"[{number}/{count}] {block}", err=True)
+
+        report = conformance.check(target, registry_of(plugin_files), begun=begun, **given)
     if as_json:
         print_json(report.record())
     else:
-        click.echo(report.text())
+        print_text(report.text())
     if report.failures:
         sys.exit(1)
 

@@ -18,6 +18,7 @@ from blockforge.options import (
     json_option,
     main,
     print_json,
+    print_text,
     registry_of,
     set_option,
     terminal_width,
@@ -55,7 +56,7 @@ def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **o
             raise click.UsageError("--family, --costs, --max-params and --max-macs are of networks alone")
         chosen = ["networks"]
     found = catalogue(registry_of(plugin_files), chosen or SECTIONS, pattern, only)
-    print_json(found) if as_json else click.echo(catalogue_text(found, terminal_width()))
+    print_json(found) if as_json else print_text(catalogue_text(found, terminal_width()))
 
 
 @command
@@ -98,7 +99,7 @@ def show(network: str | None, block: str | None, as_json: bool, plugin_files: tu
         made = sheet.network_sheet(*_network(network, registry, edits, shapes), view)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
-    print_json(made.record()) if as_json else click.echo(made.text(terminal_width()))
+    print_json(made.record()) if as_json else print_text(made.text(terminal_width()))
 
 
 @command
@@ -128,7 +129,14 @@ def export(
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     if path == "-":
-        click.echo(source, nl=False)
+        try:
+            click.echo(source, nl=False)
+        except UnicodeEncodeError as error:  # a file's text is not to be changed
+            letter = error.object[error.start]
+            raise BlockforgeError(
+                f"-: standard output's encoding, {sys.stdout.encoding}, lacks {letter!a}; name a file, or set "
+                "PYTHONIOENCODING=utf-8"
+            ) from None
         return
     try:
         with Path(path).open("w" if force else "x", encoding="utf-8") as file:
@@ -164,7 +172,7 @@ def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_
     if as_json:
         print_json([verdict.record() for verdict in verdicts])
     else:
-        click.echo(verification.verdicts_table(verdicts, terminal_width(), markdown=style == "markdown"))
+        print_text(verification.verdicts_table(verdicts, terminal_width(), markdown=style == "markdown"))
     if any(verdict.same is False for verdict in verdicts):
         sys.exit(1)
 
@@ -182,7 +190,7 @@ def plugins(as_json: bool, plugin_files: tuple[str, ...]) -> None:
 
     registry = load_registry(plugin_files, keep_faulty=True)
     found = registry.plugins
-    print_json([plugin_record(each) for each in found]) if as_json else click.echo(
+    print_json([plugin_record(each) for each in found]) if as_json else print_text(
         plugins_text(found, terminal_width())
     )
     for line in registry.warnings:
@@ -241,7 +249,7 @@ def _report(run: Run, as_json: bool) -> None:
     if not as_json:
         from blockforge.study.report import front_text
 
-        click.echo(front_text(run))
+        print_text(front_text(run))
         return
     front = [
         {

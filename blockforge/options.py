@@ -71,4 +71,24 @@ def print_json(value: Any) -> None:
     """Print plain data for another program."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(text if _lacks(text) is None else json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """Print text for people; of letters that the output lacks rails are ASCII, and others as in Python's escapes."""
+    if encoding := _lacks(text):
+        from blockforge.picture import ASCII
+
+        text = text.translate(ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text)
+
+
+def _lacks(text: str) -> str | None:
+    """Standard output's encoding if it lacks letters of a text, as Windows's and the C locale's do; else None."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return encoding
+    return None

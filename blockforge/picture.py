@@ -19,6 +19,8 @@ GAP = "  "
 NARROWEST = 16  # characters beside the rails to which a text is wrapped at most
 OP, RAIL, FORK = "●", "│", "├"  # what stands at the left of a line's ends, or alone
 MERGES, FORKS = ("┴", "╯"), ("┬", "╮")  # where a rail ends in a line, or begins: all but the last, and the last
+ASCII = str.maketrans("●│├─┴╯┬╮", "*||-''..")
+"""What stands for them where an output has no such letters: `*-.` for `●─╮`."""
 
 
 @dataclass(frozen=True)
