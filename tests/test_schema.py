@@ -516,7 +516,7 @@ def test_types_that_blocks_rarely_have() -> None:
         shown = block_properties(Rare, types)
         assert list(shown) == ["inner", "secret", "parsed", "title", "default", "several"]
         assert shown["default"]["default"] == {"block": "conv", "width": 8}
-        assert shown["several"]["default"] == [{"block": "conv", "width": 8}, {"block": "add"}]
+        assert shown["several"]["default"] == [{"block": "conv", "width": 8}, "add"]
         schema = {"properties": shown, "$defs": {"nested": {"enum": ["conv"]}, **types.defs}}
         Draft202012Validator.check_schema(schema)
         found = Draft202012Validator(schema)
