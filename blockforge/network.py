@@ -105,12 +105,24 @@ class Network:
 
     def __hash__(self) -> int:
         return hash((self.settings, tuple(self.stages.values())))
+    def __copy__(self) -> Network:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self  # nothing in it is changed in place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Plugins aren't sent along: where it is read, its blocks are those in force there.
+        origins = self._origins(self.document.get("extends"))
+        return restore, (self.flat, self.document, self.notes, origins)
+
 
     # -- edits
 
     def set(self, edits: Mapping[str, Any]) -> Network:
         """A new network with values set at paths: `{"layer3.depth": 23, "classes": 10}`; raises `BlockforgeError`."""
         flat, notes, touched = self.flat, list(self.notes), list[str]()
+        edits = as_edits(edits, self.name)
         mistakes: list[str] = []
         for path, value in edits.items():
             value = listed(value)  # noqa: PLW2901 (the same value as files would hold it)
@@ -214,6 +226,20 @@ def as_network(what: Network | str | os.PathLike[str]) -> Network:
 
 
 def list_networks() -> list[str]:
+def restore(flat: Plain, document: Plain, notes: tuple[str, ...], origins: Mapping[str, str]) -> Network:
+    """A pickled network with the plugins that are in force; `origins` are its `plugins`. Raises `BlockforgeError`."""
+    name = str(flat["name"])
+    said = Flat(flat, {(): name}, notes=list(notes), origins=dict(origins))
+    return make(said, document, get_registry(), name)
+
+
+def as_edits(edits: object, where: str) -> Mapping[str, Any]:
+    """Paths and values as they are; raises `BlockforgeError` for anything else, such as `"layer3.depth=2"`."""
+    if not isinstance(edits, Mapping):
+        raise BlockforgeError(f'{where}: edits are a mapping, but got {edits!r}; write {{"layer3.depth": 2}}')
+    return edits
+
+
     """The names of all networks, sorted."""
     return sorted(get_registry().networks)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,23 @@ def refusal(call: Any, *args: Any, kind: type[BlockforgeError] = InvalidNetwork)
         call(*args)
     assert caught.value.exit_code == 2
     return str(caught.value).split("\n")
+
+
+GHOSTS = """\
+from blockforge import Block, hookimpl
+
+class Ghosts(Block):
+    \"\"\"A block that leaves its input as it is.\"\"\"
+
+    paper = "none"
+
+    def expand(self, g, x):
+        return g.relu("relu", x)
+
+@hookimpl
+def register_blocks():
+    return [Ghosts]
+"""
 
 
 @pytest.fixture
@@ -443,4 +464,56 @@ def test_one_architecture_has_one_identity_however_it_is_written():
 
 def test_an_open_path_may_be_any_path_like(write):
     path: os.PathLike[str] = write("net.yaml", SMALL)
+def kept(network: Network) -> list[Any]:
+    return [network, hash(network), network.hash, network.to_yaml(), network.notes, network.document, network.outputs]
+
+
+@pytest.mark.parametrize("name", list_networks())
+def test_every_network_is_pickled_and_copied_without_loss(name):
+    network = get_network(name)
+    again = pickle.loads(pickle.dumps(network))
+    assert kept(again)[:4] == kept(network)[:4]
+    assert copy.deepcopy(network) == copy.copy(network) == network
+
+
+def test_an_edited_network_is_pickled_with_its_notes_and_its_short_text(small):
+    for network in (small.set({"layer1.block": "bottleneck"}), get_network("resnet50").set({"layer3.depth": 2})):
+        again = pickle.loads(pickle.dumps({"found": [network]}))["found"][0]
+        assert kept(again) == kept(network)
+        assert kept(copy.deepcopy(network)) == kept(network)
+        assert again.set({"classes": 7}) == network.set({"classes": 7})
+    assert "extends: resnet50" in again.to_yaml()
+
+
+def test_a_pickled_network_is_read_in_another_process(small, tmp_path):
+    network = small.set({"layer2.block": "bottleneck"})
+    (tmp_path / "network.pickle").write_bytes(pickle.dumps(network))
+    script = """
+import pathlib, pickle, sys
+network = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+print(network.hash, [*network.stages], network.registry is __import__("blockforge").registry.get_registry())
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "network.pickle")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{network.hash} ['stem', 'layer1', 'layer2', 'head'] True\n"
+
+
+def test_a_pickled_network_says_where_to_get_a_block_that_is_missing(tmp_path):
+    (tmp_path / "ghosts.py").write_text(GHOSTS)
+    load_registry([tmp_path / "ghosts.py"])
+    pickled = pickle.dumps(Network.from_yaml(SMALL).set({"layer1.block": "ghosts"}))
+    load_registry()
+    with pytest.raises(BlockforgeError) as caught:
+        pickle.loads(pickled)
+    assert str(caught.value) == (
+        "text: layer1.block: no block 'ghosts'; it came with file ghosts.py: load ghosts.py with --plugin"
+    )
+
+
+def test_edits_that_are_no_mapping(small):
+    with pytest.raises(BlockforgeError) as caught:
+        small.set("layer3.depth=2")
+    assert str(caught.value) == "text: edits are a mapping, but got 'layer3.depth=2'; write {\"layer3.depth\": 2}"
+
+
     assert get_network(path) == get_network(str(path)) == Network.from_yaml(Path(path))

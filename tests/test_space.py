@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 from math import prod
 from typing import Any
@@ -264,6 +266,15 @@ data: digit
 )  # fmt: skip
 def test_a_wrong_space(text, message):
     assert [each.removeprefix("space.yaml:") for each in mistakes(text)] == [message]
+
+
+@pytest.mark.parametrize("name", get_registry().spaces)
+def test_every_space_is_pickled_and_copied_without_loss(name):
+    space = load_space(name)
+    for again in (pickle.loads(pickle.dumps(space)), copy.deepcopy(space), copy.copy(space)):
+        assert (again.digest, again.to_yaml(), again.marks) == (space.digest, space.to_yaml(), space.marks)
+        assert again.first() == space.first()
+        assert again.registry is get_registry()
 
 
 def test_an_unknown_space():

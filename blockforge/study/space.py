@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pydantic import ValidationError
@@ -77,9 +77,25 @@ class Space:
         document = {key: value for key, value in filler.document().items() if key not in ("about", "paper")}
         return make(Flat(document, {(): self.name}), {**document, "name": self.name}, self.registry, self.name)
 
+    def __copy__(self) -> Space:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Space:
+        return self  # nothing in it is changed in place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Plugins aren't sent along: where it is read, its blocks are those in force there.
+        parts = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "registry"}
+        return _restore, (parts, self.registry.origins)
+
     def first(self) -> Network:
         """The candidate of every hole's first option."""
         return self.draw(lambda hole: hole.first)
+
+
+def _restore(parts: Mapping[str, Any], origins: Mapping[str, str]) -> Space:
+    """A pickled space with the plugins that are in force."""
+    return Space(**parts, registry=get_registry().told(origins))
 
 
 def _texts(value: Any) -> Iterator[str]:
