@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from blockforge.assembler import assemble, graph_of
-from blockforge.block import Block
+from blockforge.block import Block, listed
 from blockforge.codegen.text import network_source, source_of
 from blockforge.errors import BlockforgeError
 from blockforge.graph import Graph, Node
 from blockforge.initialisation import initialise, no_init, reset_norms
 from blockforge.mould import Mould, take_mould
-from blockforge.network import Network, get_network
+from blockforge.network import Network, as_edits, get_network
 from blockforge.ops import Op, Shape, show_shape
 from blockforge.settings import Init
 
@@ -47,17 +47,34 @@ def build(
     if not isinstance(what, str | os.PathLike | Network):
         raise BlockforgeError(f"build: takes a network, its name or path, or a block such as Conv(), but got {what!r}")
     network = what if isinstance(what, Network) else get_network(what)
+    edits = {} if edits is None else as_edits(edits, "build")
+    _refuse_contradictions(classes, in_channels, input, edits)
     changes: dict[str, Any] = {} if classes is None else {"classes": classes}
     if input is not None:
         changes["input"] = input
-    if in_channels is not None and isinstance(input, tuple | list | None):
-        changes["input"] = (in_channels, *(input or network.input)[1:])
-    changes |= edits or {}
+    elif in_channels is not None:
+        changes["input"] = (in_channels, *network.input[1:])
+    changes |= edits
     if strict_input and "input" in changes:
         assemble(network, input=changes["input"], strict_input=True)
     network = network.set(changes) if changes else network
     text, mouldable = _source(network)
     return make(text, network.settings.init if init else None, mouldable=mouldable)
+
+
+def _refuse_contradictions(
+    classes: int | None, in_channels: int | None, shape: Shape | list[Shape] | None, edits: Mapping[str, Any]
+) -> None:
+    """Raise `BlockforgeError` where two arguments of `build` ask for different things."""
+    texts = {key: f"edits={{'{key}': {edits.get(key)}}}" for key in ("classes", "input")}
+    shapes = ((f"input={shape}", listed(shape)), (texts["input"], listed(edits.get("input"))))
+    pairs = [((f"classes={classes}", classes), (texts["classes"], edits.get("classes"))), shapes]
+    for text, given in shapes:
+        if isinstance(given, list) and given:
+            pairs.append(((f"in_channels={in_channels}", in_channels), (text, given[0])))
+    for (one, first), (other, second) in pairs:
+        if None not in (first, second) and first != second:
+            raise BlockforgeError(f"build: {one} and {other} contradict each other; leave one out")
 
 
 @lru_cache(maxsize=256)

@@ -255,7 +255,8 @@ def test_classes_input_channels_and_edits() -> None:
     assert module.training
     assert build("lenet5", init=False, input=(1, 28, 28)).fc1.in_features == 256
     assert build("lenet5", init=False, input=[3, 32, 32]).conv1.in_channels == 3
-    assert build("lenet5", init=False, input=(3, 40, 40), in_channels=2).fc1.in_features == 16 * 7 * 7
+    same = {"in_channels": 3, "input": (3, 40, 40), "edits": {"input": [3, 40, 40], "classes": 4}, "classes": 4}
+    assert build("lenet5", init=False, **same).fc1.in_features == 16 * 7 * 7
     assert get_network("resnet18").classes == 1000
 
 
@@ -301,6 +302,31 @@ ALONE = "residual: a single block is built by its input's shape alone; write bui
     [
         ("resnet18", {"input": 5}, "resnet18: input: must be a list, but is 5"),
         ("resnet18", {"input": 5, "in_channels": 1}, "resnet18: input: must be a list, but is 5"),
+        (
+            "resnet18",
+            {"in_channels": 1, "edits": {"input": [3, 64, 64]}},
+            "build: in_channels=1 and edits={'input': [3, 64, 64]} contradict each other; leave one out",
+        ),
+        (
+            "resnet18",
+            {"in_channels": 1, "input": (3, 64, 64)},
+            "build: in_channels=1 and input=(3, 64, 64) contradict each other; leave one out",
+        ),
+        (
+            "resnet18",
+            {"input": (3, 32, 32), "edits": {"input": [3, 64, 64]}},
+            "build: input=(3, 32, 32) and edits={'input': [3, 64, 64]} contradict each other; leave one out",
+        ),
+        (
+            "resnet18",
+            {"classes": 5, "edits": {"classes": 7}},
+            "build: classes=5 and edits={'classes': 7} contradict each other; leave one out",
+        ),
+        (
+            "resnet18",
+            {"edits": "layer3.depth=2"},
+            "build: edits are a mapping, but got 'layer3.depth=2'; write {\"layer3.depth\": 2}",
+        ),
         (
             "resnet18",
             {"input": (3, 8)},
