@@ -18,7 +18,7 @@ from blockforge.ops import Shape
 from blockforge.outputs import Output
 from blockforge.paths import Plain, edit
 from blockforge.registry import Registry, get_registry
-from blockforge.settings import Preprocess, Settings, read_settings
+from blockforge.settings import Preprocess, Settings, read_settings, with_true_preprocess
 from blockforge.stages import Stage, make_stage, read_sources
 
 
@@ -64,9 +64,8 @@ class Network:
 
     @property
     def preprocess(self) -> Preprocess | None:
-        """What is done to an image before the network; None if nothing is said for so many channels."""
-        found = self.settings.preprocess
-        return found if found and len(found.mean) == self.input[0] else None
+        """What is done to an image before the network, at its input; None if nothing is said for so many channels."""
+        return self.settings.preprocess
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -105,6 +104,7 @@ class Network:
 
     def __hash__(self) -> int:
         return hash((self.settings, tuple(self.stages.values())))
+
     def __copy__(self) -> Network:
         return self
 
@@ -116,14 +116,13 @@ class Network:
         origins = self._origins(self.document.get("extends"))
         return restore, (self.flat, self.document, self.notes, origins)
 
-
     # -- edits
 
     def set(self, edits: Mapping[str, Any]) -> Network:
         """A new network with values set at paths: `{"layer3.depth": 23, "classes": 10}`; raises `BlockforgeError`."""
         flat, notes, touched = self.flat, list(self.notes), list[str]()
-        edits = as_edits(edits, self.name)
         mistakes: list[str] = []
+        edits = as_edits(edits, self.name)
         for path, value in edits.items():
             value = listed(value)  # noqa: PLW2901 (the same value as files would hold it)
             try:
@@ -170,12 +169,14 @@ class Network:
 
         It is flat, too, where the short text would say something else: an edit that must come between two others
         of one path, say, or a neighbour in the same file that it extends. Where blocks of third parties are used, the
-        key `plugins` says where to get them.
+        key `plugins` says where to get them. `preprocess` is written for the input, or left out if it isn't known.
         """
         flat = flat or not self._is_told_by(self.document)
         whole = {"name": self.name, **(self.flat if flat else self.document)}
         origins = self._origins(whole.get("extends"))
         whole.pop(PLUGINS, None)
+        if not {"extends", "set"} & set(whole):  # then nothing changes the input, so that what is said must be of it
+            whole = with_true_preprocess(whole, self.preprocess)
         return dump_yaml({**whole, PLUGINS: origins} if origins else whole)
 
     def _origins(self, parent: Any) -> dict[str, str]:
@@ -225,7 +226,6 @@ def as_network(what: Network | str | os.PathLike[str]) -> Network:
     return what if isinstance(what, Network) else get_network(what)
 
 
-def list_networks() -> list[str]:
 def restore(flat: Plain, document: Plain, notes: tuple[str, ...], origins: Mapping[str, str]) -> Network:
     """A pickled network with the plugins that are in force; `origins` are its `plugins`. Raises `BlockforgeError`."""
     name = str(flat["name"])
@@ -240,6 +240,7 @@ def as_edits(edits: object, where: str) -> Mapping[str, Any]:
     return edits
 
 
+def list_networks() -> list[str]:
     """The names of all networks, sorted."""
     return sorted(get_registry().networks)
 

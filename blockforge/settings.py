@@ -78,6 +78,7 @@ class Preprocess(BaseModel):
     """What is done to an image before the network: resize its shorter side, crop the centre, normalise.
 
     `resize` and `crop` are pixels, None to leave it out; `mean` and `std` are of each channel, for values from 0 to 1.
+    The crop is what the network takes: with another input than it, both follow the input, as `at` says.
     """
 
     model_config = _STRICT
@@ -93,6 +94,34 @@ class Preprocess(BaseModel):
             raise refusal(f"mean has {len(self.mean)} entries, but std {len(self.std)}; give one for each channel")
         return self
 
+    def at(self, shape: tuple[int, ...]) -> Preprocess | None:
+        """The same before a network of this input, `(C, H, W)`; None if the means aren't of so many channels.
+
+        A crop of another size than a square input's becomes the input's, and the resize changes in proportion, rounded
+        down (timm's rule: crop / crop_pct). No crop makes an input that isn't square, and a resize alone says nothing
+        of another input than of its size, so they are left out then.
+        """
+        if len(shape) != 3 or len(self.mean) != shape[0]:
+            return None
+        _, height, width = shape
+        fits = self.crop == height == width if self.crop else self.resize in (None, min(height, width))
+        if fits:
+            return self
+        if height != width or self.crop is None:
+            return self.model_copy(update={"resize": None, "crop": None})
+        resize = None if self.resize is None else max(1, height * self.resize // self.crop)
+        return self.model_copy(update={"resize": resize, "crop": height})
+
+
+def with_true_preprocess(document: Plain, true: Preprocess | None) -> Plain:
+    """A document with the `preprocess` that is true of its input, which may have changed; none where none is known."""
+    said = document.get("preprocess")
+    if not isinstance(said, dict) or true is None:
+        return {key: value for key, value in document.items() if key != "preprocess"}
+    sizes = {"resize": true.resize, "crop": true.crop}
+    kept = {key: value for key, value in {**said, **sizes}.items() if key not in sizes or value is not None}
+    return {**document, "preprocess": kept}
+
 
 class Settings(BaseModel):
     """What holds for a whole network."""
@@ -103,7 +132,7 @@ class Settings(BaseModel):
     paper: str = ""
     input: tuple[_Size, ...]  # of 1 or 3 entries
     input_transform: bool = False  # from ImageNet's statistics to a mean and a deviation of 0.5, in the network
-    preprocess: Preprocess | None = None
+    preprocess: Preprocess | None = None  # as it is for the input
     classes: _Size = 1000
     norm: Norm = Norm()
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -132,8 +161,10 @@ def read_settings(value: Plain, flat: Flat) -> Settings | None:
             ("input_transform",), f"needs an input of 3 channels, but it has {given['input'][0]}; set it to false"
         )
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         for loc, message in explain(error, Settings, "a network"):
             flat.mistake(loc, message)
         return None
+    fitting = settings.preprocess and settings.preprocess.at(settings.input)
+    return settings if fitting is settings.preprocess else settings.model_copy(update={"preprocess": fitting})

@@ -215,6 +215,8 @@ def test_show_as_json():
     )
     changed = json.loads(output("show", "resnet18", "--input", "1,64,64", "--json"))
     assert changed["preprocess"] is None  # it is of three channels
+    changed = json.loads(output("show", "mobilenet_v2", "--input", "3,96,96", "--json"))["preprocess"]
+    assert (changed["resize"], changed["crop"]) == (99, 96)  # 232 and 224 at its own input
     cost = blockforge.cost("lenet5")
     assert record["totals"] == {
         "params": cost.params,

@@ -416,7 +416,9 @@ def test_edits_are_written_without_loss(base, rounds):
     for flat in (False, True):
         again = Network.from_yaml(network.to_yaml(flat=flat))
         assert (again, hash(again)) == (network, hash(network))
-        assert {**again.flat, "name": again.name} == {**network.flat, "name": network.name}
+        # The preprocess is that of the settings, which are equal: what was said of another input isn't written.
+        said = [{**each.flat, "name": each.name, "preprocess": None} for each in (again, network)]
+        assert said[0] == said[1]
 
 
 # Equality and identity
@@ -462,8 +464,6 @@ def test_one_architecture_has_one_identity_however_it_is_written():
     assert len({short.hash, *[short.set(edit).hash for edit in others]}) == 5
 
 
-def test_an_open_path_may_be_any_path_like(write):
-    path: os.PathLike[str] = write("net.yaml", SMALL)
 def kept(network: Network) -> list[Any]:
     return [network, hash(network), network.hash, network.to_yaml(), network.notes, network.document, network.outputs]
 
@@ -516,4 +516,6 @@ def test_edits_that_are_no_mapping(small):
     assert str(caught.value) == "text: edits are a mapping, but got 'layer3.depth=2'; write {\"layer3.depth\": 2}"
 
 
+def test_an_open_path_may_be_any_path_like(write):
+    path: os.PathLike[str] = write("net.yaml", SMALL)
     assert get_network(path) == get_network(str(path)) == Network.from_yaml(Path(path))

@@ -43,7 +43,8 @@ def test_preprocessing_is_read_and_holds_for_as_many_channels_as_it_names():
     resnet = get_network("resnet18")
     assert resnet.preprocess == Preprocess(mean=MEANS, std=DEVIATIONS, resize=256, crop=224)
     assert resnet.set({"input": [1, 64, 64]}).preprocess is None
-    assert resnet.set({"preprocess.crop": 64}).preprocess == Preprocess(mean=MEANS, std=DEVIATIONS, resize=256, crop=64)
+    smaller = resnet.set({"input": [3, 64, 64], "preprocess.crop": 64, "preprocess.resize": 80})
+    assert smaller.preprocess == Preprocess(mean=MEANS, std=DEVIATIONS, resize=80, crop=64)
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, "normal_0.01", "normal_1", "normal_.5", "trunc_normal_0.02"])
