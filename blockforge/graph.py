@@ -146,7 +146,7 @@ class Graph:
         for value in inputs:
             if type(value) is not Value or value.graph is not self:
                 _refuse_operand(name, value)
-        operands = tuple([value.shape for value in inputs])
+        operands = (inputs[0].shape,) if len(inputs) == 1 else tuple([value.shape for value in inputs])
         try:
             shapes = op.shapes(*operands)
             params = op.params(*operands)
