@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -24,6 +25,28 @@ def edits_of(
         except BlockforgeError as error:
             raise BlockforgeError(f"{option} {path.strip()}: {error}") from None
     return edits
+
+
+_LETTERS = {"k": "e3", "m": "e6", "g": "e9", "b": "e9"}
+
+
+def count_of(text: str, option: str) -> float:
+    """`5e6` as a number of at least 0; raises `BlockforgeError`, which says how to write `5M`."""
+    number, example = _number(text), "5e6"
+    if number is None and _number(text[:-1]) is not None and text[-1].lower() in _LETTERS:
+        example = text[:-1] + _LETTERS[text[-1].lower()]
+    if number is None:
+        raise BlockforgeError(f"{option} {text}: not a number; write {example}")
+    if not 0 <= number < math.inf:
+        raise BlockforgeError(f"{option} {text}: must be a finite number of at least 0; write {example}")
+    return number
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def shape_of(text: str) -> list[int]:

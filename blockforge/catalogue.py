@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockforge.errors import BlockforgeError, did_you_mean
 from blockforge.outline import outline
 from blockforge.plugin_loading import KINDS, Plugin
 from blockforge.registry import Registry
 from blockforge.table import Column, text_table
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 Record = dict[str, Any]
 
@@ -64,12 +67,15 @@ def catalogue(
         "spaces": _spaces,
     }
     everything = {section: makers[section](registry) for section in sections}
+    of_any_family = everything.get("networks", [])
     if only.family is not None:
-        everything["networks"] = _of_family(everything["networks"], only.family)
+        everything["networks"] = _of_family(of_any_family, only.family)
     chosen = {
         section: [record for record in records if pattern is None or _matches(record, pattern)]
         for section, records in everything.items()
     }
+    if only.family is not None and pattern is not None and not chosen["networks"]:
+        _refuse_family(pattern, only.family, [record for record in of_any_family if _matches(record, pattern)])
     if only.needs_costs:
         costed = [record | _costs(str(record["name"])) for record in chosen["networks"]]
         chosen["networks"] = [record for record in costed if only.keeps(record)]
@@ -100,6 +106,16 @@ def _of_family(networks: list[Record], family: str) -> list[Record]:
     return found
 
 
+def _refuse_family(pattern: str, family: str, others: Sequence[Record]) -> None:
+    """Raise `BlockforgeError` where a pattern matches networks, but of other families alone."""
+    if others:
+        families = ", ".join(dict.fromkeys(str(record["family"]) for record in others))
+        raise BlockforgeError(
+            f"{pattern}: matches {len(others)} networks, but none of the family {family}; they are of {families}; "
+            "leave out --family"
+        )
+
+
 def _costs(name: str) -> Record:
     from blockforge.costing import cost
     from blockforge.network import get_network
@@ -117,7 +133,27 @@ def year_of(paper: str) -> int | None:
 
 
 def _matches(record: Record, pattern: str) -> bool:
-    names = [str(record["name"]), str(record.get("family") or "")]
+    return matches(str(record["name"]), str(record.get("family") or ""), pattern)
+
+
+def networks_matching(registry: Registry, pattern: str | None) -> list[str]:
+    """The names of networks that a pattern means, all without one; raises `BlockforgeError` where it means none."""
+    known = {name: family_of(file) for name, file in registry.networks.items()}
+    found = [name for name, family in known.items() if pattern is None or matches(name, family, pattern)]
+    if pattern is not None and not found:
+        hint = did_you_mean(pattern, known) or "; `blockforge list --networks` lists all"
+        raise BlockforgeError(f"{pattern}: no network matches{hint}")
+    return found
+
+
+def family_of(file: Traversable | Path) -> str:
+    """The family of a file's networks: what the file is called."""
+    return Path(file.name).stem
+
+
+def matches(name: str, family: str, pattern: str) -> bool:
+    """Whether a pattern means a name or a family: as a glob if it is one, else as a part of either."""
+    names = (name, family)
     if any(mark in pattern for mark in "*?["):
         return any(fnmatchcase(name, pattern) for name in names)
     return any(pattern.lower() in name.lower() for name in names)
@@ -133,7 +169,7 @@ def _networks(registry: Registry) -> list[Record]:
         records.append(
             {
                 "name": name,
-                "family": Path(file.name).stem,
+                "family": family_of(file),
                 "paper": (paper := _inherited(name, "paper", merged)),
                 "year": year_of(paper),
                 "about": _inherited(name, "about", merged),
@@ -233,6 +269,14 @@ def plugin_record(plugin: Plugin) -> Record:
     }
 
 
+FEW = 10
+"""So many names of one hook are written out in a table; --json has all."""
+
+
+def _few(kind: str, names: Sequence[str]) -> str:
+    return f"{len(names)} {kind}" if len(names) > FEW else ", ".join(names) or "none"
+
+
 def plugins_text(plugins: Sequence[Plugin], width: int | None) -> str:
     """All plugins as a table: where each came from, what each of its hooks registered, or why it failed."""
     columns = [Column("plugin"), Column("origin"), Column("distribution or file"), Column("version")]
@@ -240,7 +284,7 @@ def plugins_text(plugins: Sequence[Plugin], width: int | None) -> str:
     rows = []
     for plugin in plugins:
         hooks = [hook.removeprefix("register_") for hook in plugin.hooks]
-        parts = [f"{kind}: {', '.join(plugin.registered[kind]) or 'none'}" for kind in hooks]
+        parts = [f"{kind}: {_few(kind, [*plugin.registered[kind]])}" for kind in hooks]
         what = f"FAILED: {plugin.error}" if plugin.error else "; ".join(parts)
         source = plugin.location if plugin.origin == "file" else plugin.distribution
         rows.append([plugin.name, plugin.origin, source, plugin.version or plugin.digest, what])

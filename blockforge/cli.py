@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockforge import authoring
-from blockforge.arguments import edits_of, shape_of
+from blockforge.arguments import count_of, edits_of, shape_of
 from blockforge.errors import BlockforgeError, PluginError
 from blockforge.options import (
     command,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 @click.option("--spaces", is_flag=True, help="Only search spaces.")
 @click.option("--family", metavar="FAMILY", help="Only networks of this family: resnet, mobilenet, ...")
 @click.option("--costs", is_flag=True, help="Networks with their parameters, MACs and input.")
-@click.option("--max-params", type=float, metavar="N", help="Only networks of at most so many parameters: 5e6.")
-@click.option("--max-macs", type=float, metavar="N", help="Only networks of at most so many MACs: 3e8.")
+@click.option("--max-params", metavar="N", help="Only networks of at most so many parameters: 5e6.")
+@click.option("--max-macs", metavar="N", help="Only networks of at most so many MACs: 3e8.")
 @json_option
 def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **options: Any) -> None:
     """List networks, blocks and spaces.
@@ -50,6 +50,9 @@ def list_(pattern: str | None, as_json: bool, plugin_files: tuple[str, ...], **o
     from blockforge.catalogue import SECTIONS, Filter, catalogue, catalogue_text
 
     chosen = [section for section in SECTIONS if options.pop(section)]
+    for name in ("max_params", "max_macs"):
+        if options[name] is not None:
+            options[name] = count_of(options[name], f"--{name.replace('_', '-')}")
     only = Filter(**options)
     if only != Filter():
         if set(chosen) - {"networks"}:

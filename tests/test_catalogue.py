@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 
 from blockforge import cost, list_networks
-from blockforge.catalogue import SECTIONS, Filter, catalogue, catalogue_text, year_of
+from blockforge.catalogue import (
+    SECTIONS,
+    Filter,
+    catalogue,
+    catalogue_text,
+    networks_matching,
+    plugin_record,
+    plugins_text,
+    year_of,
+)
 from blockforge.errors import BlockforgeError
+from blockforge.plugin_loading import Plugin
 from blockforge.registry import get_registry
 from tests.published import PUBLISHED
 
@@ -93,6 +103,36 @@ def test_an_unknown_family_brings_the_closest_and_all() -> None:
 
 def test_no_match_within_a_family() -> None:
     assert refusal("zzz", family="vgg") == "zzz: no network matches; `blockforge list` without a pattern lists all"
+
+
+def test_a_family_that_excludes_what_a_pattern_matches():
+    assert refusal("lenet*", family="resnet") == (
+        "lenet*: matches 4 networks, but none of the family resnet; they are of lenet; leave out --family"
+    )
+    assert refusal("*_aux", family="vgg", max_params=5.0) == (
+        "*_aux: matches 2 networks, but none of the family vgg; they are of googlenet, inception; leave out --family"
+    )
+
+
+def test_a_pattern_means_the_same_networks_wherever_it_is_given():
+    for pattern in ("resnet18", "resnet*", "LENET", "*_[1ax]*", "googlenet"):
+        assert sorted(networks_matching(get_registry(), pattern)) == sorted(each["name"] for each in networks(pattern))
+    assert networks_matching(get_registry(), None) == [*get_registry().networks]
+    with pytest.raises(BlockforgeError) as caught:
+        networks_matching(get_registry(), "zzz")
+    assert str(caught.value) == "zzz: no network matches; `blockforge list --networks` lists all"
+
+
+def test_many_names_of_one_hook_are_counted_and_few_are_written_out():
+    plugin = Plugin("own", "file", "", "", "own.py", "")
+    plugin.hooks = ("register_blocks", "register_networks")
+    plugin.registered |= {"blocks": {f"b{i}": None for i in range(10)}, "networks": {f"n{i}": None for i in range(11)}}
+    assert (
+        plugins_text([plugin], None)
+        .splitlines()[-1]
+        .endswith("  blocks: b0, b1, b2, b3, b4, b5, b6, b7, b8, b9; networks: 11 networks")
+    )
+    assert plugin_record(plugin)["registered"]["networks"] == [f"n{i}" for i in range(11)]
 
 
 def test_the_table_has_the_costs_in_the_place_of_the_idea() -> None:

@@ -348,7 +348,7 @@ def test_list_gives_the_networks_of_a_family_with_their_costs_within_limits():
         "efficientnet, googlenet, inception, lenet, mobilenet, nin, resnet, senet, shufflenet, vgg"
     )
     assert message("list", "res*", "--family", "lenet") == (
-        "res*: no network matches; `blockforge list` without a pattern lists all"
+        "res*: matches 22 networks, but none of the family lenet; they are of resnet; leave out --family"
     )
 
 
@@ -463,6 +463,13 @@ STAGES = "stem, layer1, layer2, layer3, layer4, head"
     [
         (["show", "resnet5"], f"resnet5: no network of this name; did you mean 'resnet56', 'resnet50' or 'resnet152'? {LISTS['networks']}"),
         (["show", "digits"], "digits: a search space, not a network; use it with `blockforge search digits`"),
+        (["list", "--max-params", "5M"], "--max-params 5M: not a number; write 5e6"),
+        (["list", "--max-macs", "1.5b"], "--max-macs 1.5b: not a number; write 1.5e9"),
+        (["list", "--max-params", "few"], "--max-params few: not a number; write 5e6"),
+        (["list", "--max-params", "nan"], "--max-params nan: must be a finite number of at least 0; write 5e6"),
+        (["list", "--max-macs", "inf"], "--max-macs inf: must be a finite number of at least 0; write 5e6"),
+        (["list", "--max-macs=-1"], "--max-macs -1: must be a finite number of at least 0; write 5e6"),
+        (["list", "--max-macs="], "--max-macs : not a number; write 5e6"),
         (["show", "--block", "botleneck"], f"botleneck: no block of this name; did you mean 'bottleneck'? {LISTS['blocks']}"),
         (["search", "digit"], f"digit: no space of this name; did you mean 'digits'? {LISTS['spaces']}"),
         (["search", "digits", "--sampler", "tpee"], "search: no sampler 'tpee'; did you mean 'tpe'? there are nsga2, random, tpe"),
@@ -609,7 +616,6 @@ def test_a_faulty_plugin_file_stops_every_command(here: Path, name: str, command
         (["show", "lenet5", "--input", "1,8,8", "--input", "1,8,8"], "blockforge show: a network has one input; give --input once; `blockforge show --help` shows what it takes"),
         (["show", "--block", "conv", "--by", "stage"], "blockforge show: a block has no stages; leave out --by and --stage; `blockforge show --help` shows what it takes"),
         (["list", "--costs", "--blocks"], "blockforge list: --family, --costs, --max-params and --max-macs are of networks alone; `blockforge list --help` shows what it takes"),
-        (["list", "--max-macs", "few"], "blockforge list: invalid value for '--max-macs': 'few' is not a valid float; `blockforge list --help` shows what it takes"),
         (["export", "lenet5"], "blockforge export: missing option '--python'; `blockforge export --help` shows what it takes"),
         (["show", "lenet5", "--batch", "0"], "blockforge show: invalid value for '--batch': 0 is not in the range x>=1; `blockforge show --help` shows what it takes"),
     ],
