@@ -162,12 +162,13 @@ def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_
     """Compare networks with torchvision, timm, or rows of layers.
 
     State_dict keys in order, strict loading, parameters, MACs, and logits in eval mode at two input sizes; of layers,
-    each row that has parameters or pools, in order. PATTERN is a name or a glob ('resnet*'); without one all networks.
-    Ends with exit code 1 if anything differs.
+    each row that has parameters or pools, in order. PATTERN means what it means to `list`; without one all networks.
+    Ends with exit code 1 if anything differs, or if nothing could be compared.
     """
     from blockforge import verification
+    from blockforge.catalogue import networks_matching
 
-    names = verification.chosen(registry_of(plugin_files), pattern)
+    names = networks_matching(registry_of(plugin_files), pattern)
     verdicts = []
     for number, verdict in enumerate(verification.verify(names, against), 1):
         verdicts.append(verdict)
@@ -176,6 +177,7 @@ def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_
         print_json([verdict.record() for verdict in verdicts])
     else:
         print_text(verification.verdicts_table(verdicts, terminal_width(), markdown=style == "markdown"))
+    verification.check_compared(verdicts, against)
     if any(verdict.same is False for verdict in verdicts):
         sys.exit(1)
 

@@ -43,6 +43,12 @@ class InvalidNetwork(BlockforgeError):
         super().__init__("\n".join(self.mistakes))
 
 
+class NothingToCompare(BlockforgeError):
+    """A comparison for which there is no reference at all."""
+
+    exit_code = 1
+
+
 class SearchError(BlockforgeError):
     """A search that can't go on although its input was sound."""
 

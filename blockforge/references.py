@@ -23,6 +23,7 @@ LIBRARIES: tuple[Library, ...] = ("torchvision", "timm", "layers")
 
 SHARED = "BLOCKFORGE_SHARED"
 """The environment variable that names the folder with `networks/layers.json.gz`; `../shared` unless it is set."""
+ROWS = "networks/layers.json.gz"
 
 # Where the library's name or its arguments differ from ours.
 _CALLS: dict[str, tuple[Library, str, dict[str, Any]]] = {
@@ -85,13 +86,16 @@ def _maker(library: Library, name: str, options: dict[str, Any]) -> Callable[[],
 
 @lru_cache(maxsize=1)
 def layer_rows() -> dict[str, list[list[Any]]]:
-    """Rows `[path, type, input shape, output shape, parameters, MACs]` by network; empty where there is no file.
+    """Rows `[path, type, input shape, output shape, parameters, MACs]` by network; empty where no folder is known.
 
-    Raises `BlockforgeError` for a file that can't be read.
+    Raises `BlockforgeError` for a file that can't be read, and where the folder that is set has none.
     """
-    file = Path(os.environ.get(SHARED, "../shared")) / "networks" / "layers.json.gz"
+    told = os.environ.get(SHARED)
+    file = Path(told or "../shared") / ROWS
     if not file.is_file():
-        return {}
+        if not told:
+            return {}
+        raise BlockforgeError(f"{file}: no such file; set {SHARED} to a folder with {ROWS}, or leave it unset")
     try:
         rows: dict[str, list[list[Any]]] = json.loads(gzip.decompress(file.read_bytes()))
     except (OSError, EOFError, ValueError) as error:

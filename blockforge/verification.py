@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from blockforge.assembler import assemble, smallest_input
 from blockforge.builder import build
 from blockforge.costing import cost
-from blockforge.errors import BlockforgeError, did_you_mean
+from blockforge.errors import NothingToCompare
 from blockforge.network import Network, get_network
 from blockforge.ops import Shape
-from blockforge.references import Library, Reference, layer_rows, reference_of
-from blockforge.registry import Registry
+from blockforge.references import ROWS, SHARED, Library, Reference, layer_rows, reference_of
 from blockforge.table import Column, markdown_table, text_table
 
 if TYPE_CHECKING:
@@ -60,28 +58,37 @@ class Verdict:
 
 
 def verify(names: Sequence[str], against: Library | None = None) -> Iterator[Verdict]:
-    """The verdict of each network in turn."""
-    for name in names:
-        reference = reference_of(name, against)
+    """The verdict of each network in turn; raises `BlockforgeError` where the folder of rows that is set has none."""
+    for name, reference in {name: reference_of(name, against) for name in names}.items():
         network = get_network(name)
         if reference is None:
-            yield Verdict(name, None, why=f"no reference in {against}" if against else "no reference here")
+            yield Verdict(name, None, why=_why_not(against))
         elif reference.make is None:
             yield _by_layers(network, reference)
         else:
             yield _by_module(network, reference)
 
 
-def chosen(registry: Registry, pattern: str | None) -> list[str]:
-    """The networks that a pattern means, all without one; raises `BlockforgeError` where it means none."""
-    names = list(registry.networks)
-    if pattern is None:
-        return names
-    found = [name for name in names if fnmatchcase(name, pattern)]
-    if not found:
-        hint = did_you_mean(pattern, names) or "; `blockforge list --networks` lists all"
-        raise BlockforgeError(f"{pattern}: no network matches{hint}")
-    return found
+def _why_not(against: Library | None) -> str:
+    if against in ("torchvision", "timm"):
+        return f"no reference in {against}"
+    if not layer_rows():
+        return f"no reference here; set {SHARED} to a folder with {ROWS}"
+    return "no reference in layers" if against else "no reference here"
+
+
+def check_compared(verdicts: Sequence[Verdict], against: Library | None) -> None:
+    """Raise `NothingToCompare` where not one network had a reference."""
+    if any(verdict.reference for verdict in verdicts):
+        return
+    if against in ("torchvision", "timm"):
+        remedy = "leave out --against"
+    else:
+        remedy = "verify a canonical network" if layer_rows() else f"set {SHARED} to a folder with {ROWS}"
+    names = verdicts[0].name if len(verdicts) == 1 else f"{len(verdicts)} networks"
+    raise NothingToCompare(
+        f"{names}: nothing could be compared: no reference {'in ' + against if against else 'here'}; {remedy}"
+    )
 
 
 @dataclass(frozen=True)

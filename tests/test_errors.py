@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from blockforge import errors
-from blockforge.errors import BlockforgeError, InvalidNetwork, SearchError, did_you_mean, unknown
+from blockforge.errors import BlockforgeError, InvalidNetwork, NothingToCompare, SearchError, did_you_mean, unknown
 
 
 def test_every_error_is_a_blockforge_error_with_an_exit_code():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert len(kinds) > 5
     assert all(issubclass(kind, BlockforgeError) for kind in kinds)
-    assert {kind: kind.exit_code for kind in kinds if kind.exit_code != 2} == {SearchError: 1}
+    assert {kind: kind.exit_code for kind in kinds if kind.exit_code != 2} == {NothingToCompare: 1, SearchError: 1}
 
 
 def test_an_invalid_network_has_its_mistakes_one_a_line():
