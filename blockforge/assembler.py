@@ -54,10 +54,29 @@ def assemble(
         return _assemble(network, network.input)
     except InputTooSmall as error:
         smallest = smallest_input(network)
+        at = f"at input {show_shape(network.input)}{_training_only(network)}"
         works = f"the smallest input that works is {smallest}x{smallest}" if smallest else NONE_WORKS
-        raise InputTooSmall(f"{network.name}: {error}, at input {show_shape(network.input)}; {works}") from None
+        raise InputTooSmall(f"{network.name}: {error}, {at}; {works}") from None
     except BlockforgeError as error:
         raise type(error)(f"{network.name}: {error}").with_traceback(error.__traceback__) from None  # the author's line
+
+
+def _training_only(network: Network) -> str:
+    """How to leave out what runs in training only, if the network's input is large enough without that; else empty."""
+    names = [f"outputs.{output.name}" for output in network.outputs if output.when == "training"]
+    if not names:
+        return ""
+    try:
+        slim = network.set(dict.fromkeys(names))
+        _assemble(slim, slim.input)
+    except BlockforgeError:  # the rest of the network needs another input, too
+        return ""
+    heads = [name for name in network.stages if name not in slim.stages]
+    runs, it = ("runs", "it") if len(heads) == 1 else ("run", "them")
+    return (
+        f"; {' and '.join(heads)} {runs} in training only, and without {it} this input works: "
+        f"set {' and '.join(names)} to null ({' '.join(f'--set {name}=null' for name in names)})"
+    )
 
 
 def check_weights(graph: Graph, own: Graph, network: Network) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from blockforge.block import STAGE_KEYS, Block
 from blockforge.errors import BlockforgeError, did_you_mean
+from blockforge.removal import refuse_stage, without_output
 
 Keys = tuple[str | int, ...]
 Plain = dict[str, Any]
@@ -91,8 +92,13 @@ def block_names(block: Any) -> list[str]:
 
 
 def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -> tuple[Plain, list[str], list[Keys]]:
-    """A flat document with the value set at every place that a path means; what else changed; the places."""
+    """A flat document with the value set at every place that a path means; what else changed; the places.
+
+    An output that is set to null goes, and with it the stages that it alone needs.
+    """
     notes: list[str] = []
+    if value is None:
+        refuse_stage(document, path)
     changed = targets(path, document, resolve)
     new: Plain = dict(document)
     if changed[0][0] == "stages":
@@ -103,6 +109,11 @@ def edit(document: Mapping[str, Any], path: str, value: Any, resolve: Resolve) -
             stage = dict(new["stages"][name])
             notes += [f"{name}: {note}" for note in _put(stage, keys[2:], value, path, resolve)]
             new["stages"][name] = stage
+        elif keys[0] == "outputs" and len(keys) == 2 and value is None:
+            try:
+                new, notes = without_output(new, str(keys[1]))
+            except BlockforgeError as error:
+                raise BlockforgeError(f"{path}: {error}") from None
         else:
             _put(new, keys, value, path, resolve)
     return new, notes, changed

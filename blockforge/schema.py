@@ -267,7 +267,7 @@ def _edits(settings: Plain, keys: Plain, union: Plain, types: Types, registry: R
             rf"{stage}{nested}\.block$": _or_hole({"$ref": "#/$defs/replacement"}, "replacement", types),
             **{rf"{stage}\.{key}$": schema for key, schema in keys.items()},
             **{rf"{stage}{nested}\.({'|'.join(names)})$": json.loads(kind) for kind, names in same.items()},
-            r"^outputs\.[^.]+$": types.refer(_output()),
+            r"^outputs\.[^.]+$": types.refer({"anyOf": [_output(), {"type": "null"}]}),
             **{rf"^outputs\.[^.]+\.{key}$": types.refer(item) for key, item in output.items()},
             r"^init\.keys\.[^.]+$": types.refer(_SCHEME),
         },

@@ -34,6 +34,7 @@ LAYERS = (
     "hookspecs",
     "plugin_loading",
     "registry",
+    "removal",
     "paths",
     "flat",
     "scaling",

@@ -141,6 +141,13 @@ def test_a_limit_may_be_what_editors_take_for_text() -> None:
         assert validator("space").is_valid(space) == valid
 
 
+def test_an_output_that_is_removed_by_an_edit_validates() -> None:
+    for kind in KINDS:
+        edits = {"outputs.aux": None}
+        assert validator(kind).is_valid({"extends": "inception_v3_aux", "set": edits})
+        assert not validator(kind).is_valid({"extends": "inception_v3_aux", "set": {"outputs.aux": 3}})
+
+
 # -- what it must refuse
 
 NETWORK = """\

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from blockforge import assemble, build, cost, get_network, list_networks
+from blockforge import Network, assemble, build, cost, get_network, list_networks
 from blockforge.assembler import smallest_input
 from blockforge.errors import BlockforgeError
 from blockforge.references import reference_of
@@ -136,5 +136,29 @@ def test_a_head_that_needs_a_larger_input_is_named() -> None:
         assemble("inception_v3_aux", input=(3, 128, 128))
     assert str(caught.value) == (
         "inception_v3_aux: AuxLogits.conv1.conv: kernel 5 is larger than the padded input 1x1; use a larger input or a "
-        "smaller kernel or stride, at input (3, 128, 128); the smallest input that works is 299x299"
+        "smaller kernel or stride, at input (3, 128, 128); AuxLogits runs in training only, and without it this input "
+        "works: set outputs.aux to null (--set outputs.aux=null); the smallest input that works is 299x299"
     )
+    slim = get_network("inception_v3_aux").set({"input": [3, 128, 128], "outputs.aux": None})
+    assert assemble(slim).hash() == assemble("inception_v3", input=(3, 128, 128)).hash()
+
+
+def test_heads_are_named_only_where_the_input_works_without_them() -> None:
+    network = Network.from_yaml("""
+input: [3, 4, 4]
+stages:
+  a: {block: conv}
+  head: {block: pool, kernel: 9, from: a}
+  other: {block: pool, kernel: 8, from: a}
+  b: {block: pool, from: a, kernel: 3}
+outputs: {logits: b, one: {stage: head, when: training}, two: {stage: other, when: training}}
+""")
+    with pytest.raises(BlockforgeError, match="at input ") as caught:
+        assemble(network)
+    assert str(caught.value).partition("at input (3, 4, 4)")[2] == (
+        "; head and other run in training only, and without them this input works: set outputs.one and outputs.two to "
+        "null (--set outputs.one=null --set outputs.two=null); the smallest input that works is 9x9"
+    )
+    with pytest.raises(BlockforgeError, match="at input ") as caught:
+        assemble(network, input=(3, 2, 2))
+    assert str(caught.value).partition("at input (3, 2, 2)")[2] == "; the smallest input that works is 9x9"
