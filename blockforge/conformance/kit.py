@@ -50,7 +50,7 @@ def check_block(cls: type[Block], check: str, *, examples: int = EXAMPLES, seed:
         judge = _of_ops(check)
     else:
         judge = _of_module(CHECKS[check])
-    return _over_cases(cls, check, judge, min(examples, FEW.get(check, examples)), seed)
+    return _over_cases(cls, check, judge, examples, seed)
 
 
 def check_all(cls: type[Block], *, examples: int = EXAMPLES, seed: int = 0) -> Iterator[tuple[str, Failure | None]]:
@@ -76,7 +76,7 @@ def check_all(cls: type[Block], *, examples: int = EXAMPLES, seed: int = 0) -> I
 def _over_cases(cls: type[Block], check: str, judge: Judge, examples: int, seed: int) -> Failure | None:
     """How a check fails over cases of a block, in the plainest case that hypothesis finds."""
     kept = keeping_shape(get_registry())
-    drawn = draw_cases(cls, kept, max(examples, EXAMPLES), seed)
+    drawn, examples = draw_cases(cls, kept, examples, seed), min(examples, FEW.get(check, examples))
     failed = next((case for case in drawn[:examples] if _fails(cls, check, judge, case)), None)
     if drawn and failed is None:
         return None
