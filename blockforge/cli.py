@@ -285,5 +285,21 @@ def _network(
     edits = {**edits, **({"input": shapes[0]} if shapes else {})}
     return network.set(edits) if edits else network, network.input
 
+    if shapes and len(shapes[0]) < len(network.input):
+        _check_axes(network, edits, shapes[0])
 
 __all__ = ["authoring", "main"]  # importing it adds the commands of who writes blocks
+def _check_axes(network: Network, edits: Mapping[str, Any], shape: list[int]) -> None:
+    """Refuse an input with fewer axes than the network's own, unless it takes that, too."""
+    from blockforge.assembler import assemble
+
+    try:
+        assemble(network.set(edits))
+    except BlockforgeError:
+        given, own = (",".join(map(str, sizes)) for sizes in (shape, network.input))
+        raise BlockforgeError(
+            f"--input {given}: {network.name} takes no input of {len(shape)} number(s); "
+            f"write --input C,H,W, as in {own}"
+        ) from None
+
+

@@ -66,6 +66,8 @@ def find(reference: str, registry: Registry, kind: str = "networks") -> Entry:
         if name not in own:
             raise unknown(f"network in {path}", name, own, f"it has {', '.join(own)}")
         return own[name]
+    if Path(reference).is_dir() and reference not in (registry.networks if kind == "networks" else registry.spaces):
+        raise BlockforgeError(f"{reference}: a folder, not a {kind[:-1]}; {_file_within(Path(reference), kind)}")
     found = registry.file(kind, reference)
     if str(found) not in registry.read:  # a registered file doesn't change: a family is read once, not once each
         registry.read[str(found)] = entries(read_yaml(found, name=found.name))
@@ -73,6 +75,13 @@ def find(reference: str, registry: Registry, kind: str = "networks") -> Entry:
     if reference not in known and len(known) != 1:
         raise BlockforgeError(f"{found.name}: has no {reference!r}; it has {', '.join(known)}")
     return known.get(reference) or next(iter(known.values()))  # one alone goes by its file's name
+
+
+def _file_within(folder: Path, kind: str) -> str:
+    """Which file to name instead of a folder: a trial's, or that of a run's first trial."""
+    names = ("network.yaml", "trials/*/network.yaml") if kind == "networks" else ("space.yaml",)
+    found = [file for name in names for file in sorted(folder.glob(name))]
+    return f"name a file in it, as in {found[0]}" if found else "name a YAML file in it"
 
 
 def flatten(entry: Entry, registry: Registry, *, space: bool = False, chain: tuple[str, ...] = ()) -> Flat:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from blockforge.costing import cost
+from blockforge.documents import find
 from blockforge.errors import BlockforgeError, UnknownName
+from blockforge.network import get_network
 from blockforge.registry import get_registry
 from blockforge.study.driver import search
 from blockforge.study.run import Run
