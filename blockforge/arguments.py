@@ -27,6 +27,16 @@ def edits_of(
     return edits
 
 
+def limits_of(texts: tuple[str, ...]) -> dict[str, Any]:
+    """The bounds by name of `params=2e5`; raises `BlockforgeError`, which says how to write `params<=2e5`."""
+    for text in texts:
+        compared = re.fullmatch(r"\s*(\w+)\s*(?:[<>]=?|==)\s*([^<>=]+?)\s*", text)
+        if compared:
+            name, bound = compared.groups()
+            raise BlockforgeError(f"--limit {text}: must be NAME=NUMBER; write {name}={bound}")
+    return edits_of(texts, "--limit", "NAME=NUMBER, as in params=2e5")
+
+
 _LETTERS = {"k": "e3", "m": "e6", "g": "e9", "b": "e9"}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockforge import authoring
-from blockforge.arguments import count_of, edits_of, shape_of
+from blockforge.arguments import count_of, edits_of, limits_of, shape_of
 from blockforge.errors import BlockforgeError, PluginError
 from blockforge.options import (
     command,
@@ -224,7 +224,7 @@ def search(space: str, limits: tuple[str, ...], as_json: bool, plugin_files: tup
     from blockforge.study.driver import search as run_search
 
     registry_of(plugin_files)
-    bounds = edits_of(limits, "--limit", "NAME=NUMBER, as in params=2e5")
+    bounds = limits_of(limits)
     given = {name: value for name, value in options.items() if value is not None}
     run = run_search(space, limits=bounds or None, **given)
     _report(run, as_json)
@@ -244,7 +244,9 @@ def best(run: str, as_json: bool, plugin_files: tuple[str, ...]) -> None:
     from blockforge.study.run import Run
 
     registry_of(plugin_files)
-    _report(Run.open(run), as_json)
+    found = Run.open(run)
+    found.check_outcome()
+    _report(found, as_json)
 
 
 # -- what the commands share
@@ -283,12 +285,11 @@ def _network(
         raise click.UsageError("a network has one input; give --input once")
     network = get_network(name)
     edits = {**edits, **({"input": shapes[0]} if shapes else {})}
-    return network.set(edits) if edits else network, network.input
-
     if shapes and len(shapes[0]) < len(network.input):
         _check_axes(network, edits, shapes[0])
+    return network.set(edits) if edits else network, network.input
 
-__all__ = ["authoring", "main"]  # importing it adds the commands of who writes blocks
+
 def _check_axes(network: Network, edits: Mapping[str, Any], shape: list[int]) -> None:
     """Refuse an input with fewer axes than the network's own, unless it takes that, too."""
     from blockforge.assembler import assemble
@@ -303,3 +304,4 @@ def _check_axes(network: Network, edits: Mapping[str, Any], shape: list[int]) ->
         ) from None
 
 
+__all__ = ["authoring", "main"]  # importing it adds the commands of who writes blocks

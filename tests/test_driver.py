@@ -11,7 +11,9 @@ from collections import Counter
 
 import optuna
 import pytest
+from click.testing import CliRunner
 
+from blockforge.cli import main
 from blockforge.costing import cost
 from blockforge.errors import BlockforgeError, SearchError
 from blockforge.study import driver
@@ -82,22 +84,39 @@ def test_a_search_whose_trials_all_fail(tmp_path):
 
     with pytest.raises(SearchError) as caught:
         quiet(objective=broken, directions={"value": "maximize"}, trials=2, run=tmp_path / "run")
-    last = max(trial.number for trial in Run.open(tmp_path / "run"))
-    assert str(caught.value) == (
-        "search: all 2 trials failed; the last: error: ValueError: never; "
-        f"see {tmp_path / 'run' / 'trials' / f'{last:04d}' / 'metrics.json'}"
+    first = min(trial.number for trial in Run.open(tmp_path / "run"))
+    line = (
+        f"{tmp_path / 'run'}: all 2 trials failed; the first: error: ValueError: never; "
+        f"see {tmp_path / 'run' / 'trials' / f'{first:04d}' / 'metrics.json'}"
     )
+    assert str(caught.value) == line
     assert caught.value.exit_code == 1
+    for options in ([], ["--json"]):
+        done = CliRunner().invoke(main, ["best", str(tmp_path / "run"), *options])
+        assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"{line}\n")
 
 
 def test_limits_that_nothing_keeps(tmp_path, monkeypatch):
     monkeypatch.setattr(LocalExecutor, "start", LocalExecutor.stop)  # there is nothing to run
     with pytest.raises(SearchError) as caught:
         quiet(objective=params, directions={"size": "maximize"}, limits={"params": 10}, run=tmp_path / "run")
-    message = str(caught.value)
-    assert message.startswith("search: no network of the space 'tiny' can be trained (")
-    assert "not params <= 10; the last: not params <= 10: " in message
-    assert message.endswith("); raise the limits, or widen the space")
+    smallest = cost(tiny_space().draw(lambda hole: hole.first)).params  # of the narrowest and the shallowest
+    assert str(caught.value) == (
+        f"search: no network of the space 'tiny' can be trained (2,010 not params <= 10; "
+        f"the nearest: not params <= 10: {smallest:,}); raise the limits, or widen the space"
+    )
+
+
+def test_a_space_without_a_valid_network_is_not_a_matter_of_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(LocalExecutor, "start", LocalExecutor.stop)
+    space = tiny_space("base: lenet5\nset: {input: [1, 8, 8]}\nvary: {fc1.width: {choice: [8, 16]}}\n")
+    with pytest.raises(SearchError) as caught:
+        quiet(space, objective=params, directions={"size": "maximize"}, limits={"params": 1e9}, run=tmp_path / "run")
+    assert str(caught.value) == (
+        "search: no network of the space 'tiny' can be trained (2,010 invalid; the first: tiny: conv2: kernel 5 is "
+        "larger than the padded input 2x2; use a larger input or a smaller kernel or stride, at input (1, 8, 8); "
+        "the smallest input that works is 16x16); mend the space"
+    )
 
 
 class Killed(BaseException):

@@ -15,7 +15,8 @@ from blockforge.errors import BlockforgeError, UnknownName
 from blockforge.network import get_network
 from blockforge.registry import get_registry
 from blockforge.study.driver import search
-from blockforge.study.run import Run
+from blockforge.study.run import Run, Trial
+from blockforge.study.space import load_space
 from tests.tiny import tiny_space
 
 
@@ -33,6 +34,36 @@ def test_a_run_has_its_trials_by_number(run):
     numbers = ", ".join(str(trial.number) for trial in run)
     assert str(caught.value) == f"{run.path}: no trial 99; there are {numbers}"
     assert repr(run) == f"<Run {run.path}: 3 trials, {len(run.front)} on the front>"
+
+
+def test_a_trial_is_shown_by_its_folder_and_its_values(tmp_path, run):
+    trial = run.front[0]
+    accuracy, macs = trial.values["accuracy"], trial.values["macs"]
+    assert repr(trial) == f"<Trial {trial.folder}: accuracy {accuracy:.4g}, macs {macs:,}>"
+    failed = Trial(tmp_path, {"trial": 3, "state": "failed", "failure": {"kind": "error", "reason": "E: never"}})
+    assert repr(failed) == f"<Trial {tmp_path}: failed: E: never>"
+
+
+def test_a_folder_in_the_place_of_a_network_names_the_file_to_give(run, tmp_path):
+    first = sorted((run.path / "trials").iterdir())[0]
+    for place, file in ((first, first / "network.yaml"), (run.path, first / "network.yaml")):
+        assert refusal(get_network, place) == f"{place}: a folder, not a network; name a file in it, as in {file}"
+    assert refusal(get_network, tmp_path) == f"{tmp_path}: a folder, not a network; name a YAML file in it"
+    assert refusal(load_space, run.path) == (
+        f"{run.path}: a folder, not a space; name a file in it, as in {run.path / 'space.yaml'}"
+    )
+
+
+def test_a_folder_that_is_called_as_a_network_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lenet5").mkdir()
+    assert find("lenet5", get_registry()).name == "lenet5"
+
+
+def refusal(read, place):
+    with pytest.raises(BlockforgeError) as caught:
+        read(place)
+    return str(caught.value)
 
 
 def test_a_trial_has_its_architecture_its_metrics_and_all_that_they_depend_on(run):

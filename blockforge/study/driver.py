@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from blockforge.errors import BlockforgeError, SearchError
 from blockforge.study.executors import Event, Executor, LocalExecutor, Reported, Started
 from blockforge.study.folder import (
-    FAILED,
     LOG,
     NETWORK,
     RUN,
@@ -128,7 +127,7 @@ class _Driver:
             database = self.folder.path / "study.db"
             with open_study(database, self.plan.space.name, self.plan.objectives) as study:
                 self._train(study)
-        self._check_outcome()
+        self._run().check_outcome()
         return self._finish()
 
     def _keep_settings(self) -> None:
@@ -231,23 +230,17 @@ class _Driver:
     def _tell_exhausted(self, proposer: Proposer) -> None:
         refused = ", ".join(f"{count:,} {kind}" for kind, count in proposer.refused.most_common())
         if not self.records:
+            nearest = proposer.nearest
+            why, remedy = f"the first: {proposer.first_invalid}", "mend the space"
+            if nearest:
+                why, remedy = f"the nearest: {nearest.reason}", "raise the limits, or widen the space"
             raise SearchError(
-                f"search: no network of the space {self.plan.space.name!r} can be trained ({refused}; "
-                f"the last: {proposer.last_refusal}); raise the limits, or widen the space"
+                f"search: no network of the space {self.plan.space.name!r} can be trained ({refused}; {why}); {remedy}"
             )
         self.progress.say(
             f"the space {self.plan.space.name!r} is exhausted after {self.state.done} trials: "
             f"of the last candidates none was new and within the limits ({refused})"
         )
-
-    def _check_outcome(self) -> None:
-        if all(record["state"] == FAILED for record in self.records.values()):
-            number, record = max(self.records.items())
-            failure = record["failure"]
-            raise SearchError(
-                f"search: all {len(self.records)} trials failed; the last: {failure['kind']}: "
-                f"{failure['reason']}; see {self.folder.trial(number) / 'metrics.json'}"
-            )
 
     def _finish(self) -> Run:
         """Measure the front on the test split, from the weights as they are on disk, and write the report."""

@@ -41,7 +41,12 @@ class Objective:
         """The value as tables print it: `97.22 %`, `1,234,567`, `0.01235`."""
         if self.unit == "%":
             return f"{value:.2%}".replace("%", " %")
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+        return shown(value)
+
+
+def shown(value: float) -> str:
+    """A number as people read it: `1,234,567`, `0.01235`."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def resolve(directions: Mapping[str, str], known: Mapping[str, Objective], *, own: bool) -> tuple[Objective, ...]:

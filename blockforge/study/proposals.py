@@ -35,6 +35,11 @@ class Refusal:
     reason: str
     excess: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def distance(self) -> float:
+        """How far the candidate lies outside all limits together."""
+        return sum(much for _, much in self.excess)
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -52,7 +57,8 @@ class Proposer:
         """Every proposal's random numbers come from the seed and the number of the study's trials."""
         self.known: set[str] = set()
         self.refused: Counter[str] = Counter()
-        self.last_refusal = ""
+        self.first_invalid = ""  # the line of the first candidate that is no network
+        self.nearest: Refusal | None = None  # of those outside the limits, the one that lies nearest
         self._space, self._study, self._sampler, self._seed = space, study, sampler, seed
         self._limits = tuple(limits)
         self._asked = len(study.get_trials(deepcopy=False))
@@ -102,9 +108,15 @@ class Proposer:
             reason = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
             network, refusal = None, Refusal(INVALID, reason, ((INVALID, 1.0),))
         if refusal:
-            self.refused[refusal.kind] += 1
-            self.last_refusal = refusal.reason
+            self._note(refusal)
         return network, refusal
+
+    def _note(self, refusal: Refusal) -> None:
+        self.refused[refusal.kind] += 1
+        if refusal.kind == INVALID:
+            self.first_invalid = self.first_invalid or refusal.reason.partition("\n")[0]
+        elif refusal.excess and (self.nearest is None or refusal.distance < self.nearest.distance):
+            self.nearest = refusal
 
     def _refusal(self, network: Network) -> Refusal | None:
         excess = [(limit, limit.excess(network)) for limit in self._limits]

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blockforge.errors import BlockforgeError, UnknownName
-from blockforge.study.folder import COMPLETE, RUN, network_of, read_json, records
-from blockforge.study.objectives import Objective, pareto
+from blockforge.errors import BlockforgeError, SearchError, UnknownName
+from blockforge.study.folder import COMPLETE, METRICS, RUN, network_of, read_json, records
+from blockforge.study.objectives import Objective, pareto, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,6 +58,12 @@ class Trial:
     def network(self) -> Network:
         """The architecture."""
         return network_of(self.folder)
+
+    def __repr__(self) -> str:
+        """What a notebook shows: `<Trial runs/digits/trials/0017: accuracy 0.9722, macs 1,234,567>`."""
+        if not self.complete:
+            return f"<Trial {self.folder}: failed: {(self.failure or {}).get('reason')}>"
+        return f"<Trial {self.folder}: {', '.join(f'{name} {shown(value)}' for name, value in self.values.items())}>"
 
     def load(self) -> nn.Module:
         """The module with its trained weights, on the CPU and in eval mode; raises `BlockforgeError`."""
@@ -120,6 +126,16 @@ class Run:
     def failed(self) -> tuple[Trial, ...]:
         """The trials that failed."""
         return tuple(trial for trial in self.trials if not trial.complete)
+
+    def check_outcome(self) -> None:
+        """Raise `SearchError` where all trials failed, with why the first one did."""
+        if self.trials and len(self.failed) == len(self):
+            first = self.failed[0]
+            failure = first.failure or {}
+            raise SearchError(
+                f"{self.path}: all {len(self)} trials failed; the first: {failure.get('kind')}: "
+                f"{failure.get('reason')}; see {first.folder / METRICS}"
+            )
 
     def __len__(self) -> int:
         """The number of trials, failed ones included."""
