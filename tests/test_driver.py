@@ -151,10 +151,12 @@ def test_a_trial_whose_files_are_whole_but_that_was_not_told_is_told_and_not_rep
 
 # A script without a guard, with its objective in it: workers must not run it again.
 SCRIPT = """
+import signal
 import sys
 sys.path[:] = {path!r}
 from pathlib import Path
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup pytest &` has it ignored, by children too
 import blockforge
 from blockforge.study.driver import search
 from blockforge.study.executors import LocalExecutor
