@@ -237,6 +237,8 @@ def _edit(flat: Flat, path: str, value: Any, where: str, registry: Registry) -> 
         return
     flat.notes.extend(notes)
     flat.marks.update(dict.fromkeys(changed, where))
+    if len(changed) > 1:
+        flat.spread.append((path, changed))
 
 
 __all__ = ["NETWORK_KEYS", "SPACE_KEYS", "Entry", "Flat", "entries", "find", "flatten", "is_hole"]

@@ -16,7 +16,7 @@ from blockforge.errors import BlockforgeError, InvalidNetwork
 from blockforge.files import dump_yaml, parse_yaml
 from blockforge.ops import Shape
 from blockforge.outputs import Output
-from blockforge.paths import Plain, edit
+from blockforge.paths import Keys, Plain, edit
 from blockforge.registry import Registry, get_registry
 from blockforge.settings import Preprocess, Settings, read_settings, with_true_preprocess
 from blockforge.stages import Stage, make_stage, read_sources
@@ -122,6 +122,7 @@ class Network:
         """A new network with values set at paths: `{"layer3.depth": 23, "classes": 10}`; raises `BlockforgeError`."""
         flat, notes, touched = self.flat, list(self.notes), list[str]()
         mistakes: list[str] = []
+        spread: list[tuple[str, list[Keys]]] = []
         edits = as_edits(edits, self.name)
         for path, value in edits.items():
             value = listed(value)  # noqa: PLW2901 (the same value as files would hold it)
@@ -131,9 +132,11 @@ class Network:
                 mistakes.append(f"{self.name}: {error}")
                 continue
             notes += more
+            if len(changed) > 1:
+                spread.append((path, changed))
             touched += [str(keys[1]) if keys[0] == "stages" else "" for keys in changed]
         document = self._edited_document(edits)
-        problems = Flat(flat, {(): self.name}, mistakes, notes)
+        problems = Flat(flat, {(): self.name}, mistakes, notes, spread=spread)
         if "" in touched or any("from" in path for path in edits):
             return make(problems, document, self.registry)
         return self._with_stages(problems, document, touched)
@@ -156,7 +159,7 @@ class Network:
                 if stage:
                     stages[name] = stage
         if problems.mistakes:
-            raise InvalidNetwork(problems.mistakes)
+            raise InvalidNetwork(problems.told())
         network = Network(self.settings, stages, document, flat, self.registry, tuple(problems.notes))
         # The wiring is the same; cached_property keeps these there.
         vars(network).update(sources=self.sources, training_stages=self.training_stages)
@@ -267,7 +270,7 @@ def make(flat: Flat, document: Plain, registry: Registry, name: str = "") -> Net
     raw_stages = value.get("stages")
     if not isinstance(raw_stages, dict) or not raw_stages:
         flat.mistake(("stages",), "a network needs stages; write `stages:` with one of them a line")
-        raise InvalidNetwork(flat.mistakes)
+        raise InvalidNetwork(flat.told())
     sources = read_sources(raw_stages, flat)
     stages = {
         stage_name: make_stage(stage_name, raw, sources[stage_name], settings.classes if settings else 1, known, flat)
@@ -277,6 +280,6 @@ def make(flat: Flat, document: Plain, registry: Registry, name: str = "") -> Net
     for stage_name, message in wiring.mistakes(sources, leaving):
         flat.mistake(("stages", stage_name, "from"), message)
     if flat.mistakes or settings is None:
-        raise InvalidNetwork(flat.mistakes)
+        raise InvalidNetwork(flat.told())
     sound = {key: stage for key, stage in stages.items() if stage}
     return Network(settings, sound, document, value, registry, tuple(flat.notes))

@@ -26,6 +26,16 @@ SETTINGS = (
 )  # fmt: skip
 """The keys of a network beside its stages, in the order in which files have them."""
 
+FILE_KEYS = {
+    "scale": "{extends: NAME, scale: {width: 0.5}}",
+    "extends": "{extends: NAME}",
+    "stages": "{extends: NAME, stages: {layer4: null}}",
+}
+"""What only a file says, not an edit, with an example of such a file."""
+
+MEANT = {"in_channels": "input", "in_chans": "input", "channels": "input", "image_size": "input", "img_size": "input"}
+"""What other libraries call a setting."""
+
 HOLES = frozenset({"choice", "range", "any"})
 """What a mapping in the place of a value says, one of them, where a search is to choose it."""
 
@@ -49,10 +59,13 @@ def targets(path: str, document: Mapping[str, Any], resolve: Resolve) -> list[Ke
     stages: Plain = document.get("stages", {})
     if not _GLOB.search(first):
         if first not in stages:
-            known = [*stages, *SETTINGS]
-            raise BlockforgeError(
-                f"{path}: no stage {first!r}{did_you_mean(first, known) or ';'} there are {', '.join(stages) or 'none'}"
-            )
+            if first in FILE_KEYS:
+                raise BlockforgeError(
+                    f"{path}: {first} is a key of files, not of edits; write a file such as {FILE_KEYS[first]}"
+                )
+            meant = f"; did you mean {MEANT[first]!r}?" if first in MEANT else ""
+            hint = meant or did_you_mean(first, [*stages, *SETTINGS]) or ";"
+            raise BlockforgeError(f"{path}: no stage {first!r}{hint} there are {', '.join(stages) or 'none'}")
         if not rest:
             raise BlockforgeError(f"{path}: names a whole stage; write {path}.FIELD, as in {path}.depth")
         return [("stages", first, *rest)]

@@ -136,7 +136,7 @@ def reason(error: Exception | SystemExit) -> str:
         if not wrong:  # arguments that the hook doesn't have
             hook = re.search(r"for hook '(\w+)'", str(error))
             return f"{hook[1] if hook else 'a hook'} declares arguments; a hook takes none"
-        return f"no hook {wrong[1]!r}{did_you_mean(wrong[1], known) or ';'} the hooks are {', '.join(known)}"
+        return f"no hook {wrong[1]!r}; the hooks are {', '.join(known)}"
     remedy = cure(error)
     if remedy:
         line = traceback.extract_tb(error.__traceback__)[-1].lineno

@@ -229,6 +229,10 @@ def _make(cls: type[Block], registry: Registry, edits: Mapping[str, Any]) -> Blo
     try:
         return cls.model_validate(values, context={"resolve": registry.block})
     except ValidationError as error:
-        found = explain(error, cls, block_name(cls))
-        mistakes = [f"{cls.name}: {'.'.join(map(str, loc))}: {message}" for loc, message in found]
+        missing = {item["loc"] for item in error.errors(include_url=False) if item["type"] == "missing"}
+        mistakes = []
+        for loc, message in explain(error, cls, block_name(cls)):
+            path = ".".join(map(str, loc))
+            more = f", as --set {path}=VALUE" if loc in missing else ""
+            mistakes.append(f"{cls.name}: {path}: {message}{more}")
         raise InvalidNetwork(mistakes) from None

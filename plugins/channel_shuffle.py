@@ -49,7 +49,7 @@ class GroupedShuffleUnit(Block):
     stride: Stride = 1  # of the depthwise convolution, and of the pool beside it
     kernel: Kernel = 3  # of the depthwise convolution
     groups: Annotated[Groups, Search(2, 3, 4, 8)] = 4  # of both 1x1 convolutions
-    entry_groups: Groups | None = None  # of the first 1x1 convolution where the shape changes; None: groups
+    entry_groups: Groups | None = None  # of the first 1x1 convolution where the shape changes; null: groups
     ratio: Annotated[int, Field(ge=1), Search(2, 4, 8)] = 4  # output channels / channels of the depthwise convolution
     bias: bool = False  # of both 1x1 convolutions
 

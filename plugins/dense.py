@@ -19,7 +19,7 @@ class DenseLayer(Block):
 
     paper: ClassVar[str] = "arXiv:1608.06993"
     growth: Channels = 32  # new features
-    expansion: Annotated[Expansion | None, Search(2, 4)] = 4  # channels of the 1x1 / growth; None: no 1x1
+    expansion: Annotated[Expansion | None, Search(2, 4)] = 4  # channels of the 1x1 / growth; null: no 1x1
     bias: bool = False  # of the convolutions
 
     def expand(self, g: Scope, x: Value) -> Value:

@@ -33,9 +33,9 @@ class InvertedResidual(Block):
     width: Channels = 32  # output channels
     stride: Stride = 1  # of the depthwise convolution
     kernel: Kernel = 3  # of the depthwise convolution
-    padding: Padding | Literal["same"] | None = None  # of the depthwise convolution; None: half the kernel
+    padding: Padding | Literal["same"] | None = None  # of the depthwise convolution; null: half the kernel
     expansion: Annotated[int, Field(ge=1), Search(3, 4, 6)] = 6  # channels of the depthwise convolution / input's
-    expanded: Channels | None = None  # those channels themselves; None: by the expansion
+    expanded: Channels | None = None  # those channels themselves; null: by the expansion
     activation: Activation = "relu6"  # after the expansion and the depthwise convolution
     attention: BlockSpec | None = None  # any block that keeps its input's shape, on the expanded channels
     names: tuple[str, str] = ("conv.#", "conv")  # of each part before the projection, and of the projection

@@ -33,12 +33,12 @@ class Conv(Block):
     width: Channels = 64  # output channels
     kernel: Kernel = 3  # the window's side
     stride: Stride = 1  # of the window
-    padding: Padding | Literal["same"] | None = None  # None: half the kernel, which keeps the size at stride 1
+    padding: Padding | Literal["same"] | None = None  # null: half the kernel, which keeps the size at stride 1
     dilation: Annotated[int, Field(ge=1)] = 1  # the step between the window's own elements
     groups: Groups = 1  # of channels that don't see each other
     bias: bool = False  # of the convolution
     norm: bool = True  # whether batch normalisation follows
-    activation: Activation | None = "relu"  # what comes last; None: linear
+    activation: Activation | None = "relu"  # what comes last; null: linear
     names: tuple[str, str, str] = ("#", "#", "#")  # of convolution, norm and activation
 
     def expand(self, g: Scope, x: Value) -> Value:
@@ -81,7 +81,7 @@ class Pool(Block):
     repeatable: ClassVar[bool] = False
     kind: Literal["max", "avg", "adaptive_avg"] = "max"  # adaptive_avg: over a grid, whatever the input's size
     kernel: Annotated[int, Field(ge=1)] = 2  # the window's side; for adaptive_avg: the grid's
-    stride: Annotated[int, Field(ge=1)] | None = None  # None: the kernel
+    stride: Annotated[int, Field(ge=1)] | None = None  # null: the kernel
     padding: Padding = 0  # rows and columns added at each edge
     ceil_mode: bool = False  # whether a window may reach over the far edges
     count_include_pad: bool = True  # whether padding counts in an average
@@ -176,7 +176,7 @@ class Classifier(Block):
 
     paper: ClassVar[str] = "arXiv:1312.4400"
     repeatable: ClassVar[bool] = False
-    width: Channels | None = 1000  # the classes; None: a map for each came in
+    width: Channels | None = 1000  # the classes; null: a map for each came in
     pool: Literal["adaptive", "mean"] = "adaptive"  # a module, or a mean written out
     dropout: Probability | None = None  # before the linear layer
     names: tuple[str, str, str] = ("avgpool", "dropout", "fc")  # of pool, dropout and linear layer

@@ -583,8 +583,7 @@ PLUGINS = {
     ),
     "misspelt.py": (
         OWN_BLOCK.replace("register_blocks", "register_block"),
-        "misspelt.py: no hook 'register_block'; did you mean 'register_blocks', 'register_networks' or "
-        "'register_spaces'? the hooks are register_blocks, register_networks, register_spaces, "
+        "misspelt.py: no hook 'register_block'; the hooks are register_blocks, register_networks, register_spaces, "
         "register_objectives, register_datasets",
     ),
     "argument.py": (

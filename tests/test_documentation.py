@@ -70,6 +70,7 @@ def test_each_block_says_its_idea_paper_and_what_its_fields_mean(name):
     assert cls.about.endswith(".")
     assert cls.paper
     assert all(field_meanings(cls).values())
+    assert not [name for name, meaning in field_meanings(cls).items() if "None" in meaning]  # files say null
     assert inspect.getdoc(cls.expand)
 
 

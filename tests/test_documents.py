@@ -6,10 +6,12 @@ from textwrap import dedent
 
 import pytest
 
+from blockforge import Network, get_network
 from blockforge.documents import entries, flatten, is_hole
 from blockforge.errors import InvalidNetwork
 from blockforge.files import parse_yaml
 from blockforge.registry import get_registry
+from blockforge.study.space import space_from_yaml
 
 _LAYERS = "stem, layer1, layer2, layer3, layer4, head"
 
@@ -164,3 +166,44 @@ def test_a_file_holds_one_network_or_many():
 def test_holes():
     assert all(map(is_hole, ("any", {"choice": [1]}, {"range": [1, 2]})))
     assert not any(map(is_hole, ("all", {"block": "x", "range": 3}, {"a": 1}, 3, None, ["any"])))
+
+
+# One mistake at several stages
+
+
+def test_a_mistake_that_a_path_makes_at_all_its_stages_is_told_once() -> None:
+    text = """\
+extends: resnet18
+set:
+  layer*.width: -3
+  "layer[12].attention": {block: squeeze_excitation, reductn: 3}
+  layer*.shortcut: bogus
+  layer4.shortcut: C
+"""
+    with pytest.raises(InvalidNetwork) as caught:
+        Network.from_yaml(text)
+    shortcut = "shortcut: must be 'none', 'A', 'B' or 'C', but is 'bogus'"
+    lines = [line.partition("; ")[0] for line in caught.value.mistakes]
+    assert lines == [
+        "text:3:3: layer*.width: must be at least 1, but is -3 (4 stages)",
+        f"text:5:3: layer1.{shortcut}",
+        "text:4:3: layer[12].attention.reductn: block squeeze_excitation has no parameter 'reductn'",
+        f"text:5:3: layer2.{shortcut}",
+        f"text:5:3: layer3.{shortcut}",
+    ]
+    assert caught.value.mistakes[2].endswith(" (2 stages)")
+
+
+def test_an_edit_in_python_and_a_space_tell_it_once_too() -> None:
+    message = (
+        "layer*.attention: ecaa: no block of this name; `blockforge list --blocks` lists all; one of a plugin file "
+    )
+    with pytest.raises(InvalidNetwork) as caught:
+        get_network("resnet18").set({"layer*.attention": "ecaa"})
+    assert str(caught.value) == f"resnet18: {message}needs --plugin FILE (4 stages)"
+    with pytest.raises(InvalidNetwork) as caught:
+        space_from_yaml("base: resnet18\nvary: {layer*.attention: {choice: [null, ecaa]}}\n")
+    assert str(caught.value) == f"space:2:8: {message}needs --plugin FILE (4 stages)"
+    with pytest.raises(InvalidNetwork) as caught:
+        get_network("resnet18").set({"layer*.attention": "ecaa", "layer4.attention": None})
+    assert len(caught.value.mistakes) == 3

@@ -75,6 +75,12 @@ def test_what_a_path_means(path, places):
         ("layr1.depth", "layr1.depth: no stage 'layr1'; did you mean 'layer1' or 'layer2'? there are stem, layer1, "
                         "layer2, pool, head"),
         ("clases", "clases: no stage 'clases'; did you mean 'classes'? there are stem, layer1, layer2, pool, head"),
+        ("in_channels", "in_channels: no stage 'in_channels'; did you mean 'input'? there are stem, layer1, layer2, "
+                        "pool, head"),
+        ("scale.width", "scale.width: scale is a key of files, not of edits; write a file such as {extends: NAME, "
+                        "scale: {width: 0.5}}"),
+        ("stages.pool", "stages.pool: stages is a key of files, not of edits; write a file such as {extends: NAME, "
+                        "stages: {layer4: null}}"),
         ("block9*.depth", "block9*.depth: no stage matches 'block9*'; there are stem, layer1, layer2, pool, head"),
         ("Layer*.depth", "Layer*.depth: no stage matches 'Layer*'; there are stem, layer1, layer2, pool, head"),
         ("layer1", "layer1: names a whole stage; write layer1.FIELD, as in layer1.depth"),

@@ -11,7 +11,7 @@ from blockforge.plugins.residual import Residual
 from blockforge.plugins.squeeze_excitation import SqueezeExcitation
 
 import blockforge
-from blockforge import sheet
+from blockforge import Block, BlockforgeError, BlockSpec, Scope, Value, sheet
 from blockforge.fields import field_meanings
 from blockforge.registry import Registry
 from blockforge.sheet import View, block_sheet, network_sheet, networks_with
@@ -22,6 +22,24 @@ TOTAL = len(REGISTRY.networks)
 
 def text_of(name: str, width: int | None = None, style: str = "text", **edits: object) -> str:
     return block_sheet(REGISTRY.block(name), REGISTRY, edits, [(8, 4, 4)], View(style=style)).text(width)
+
+
+def test_a_field_that_must_be_given_is_asked_for_as_the_command_line_gives_it() -> None:
+    class Blur(Block):
+        """It blurs."""
+
+        taps: int  # filter taps
+        attention: BlockSpec | None = None  # any block
+
+        def expand(self, g: Scope, x: Value) -> Value:
+            return g.relu("relu", x)
+
+    with pytest.raises(BlockforgeError) as caught:
+        block_sheet(Blur, REGISTRY, {}, [], View())
+    assert str(caught.value) == "blur: taps: block blur needs a 'taps'; give one, as --set taps=VALUE"
+    with pytest.raises(BlockforgeError) as caught:
+        block_sheet(Blur, REGISTRY, {"taps": "x"}, [], View())
+    assert str(caught.value) == "blur: taps: must be a whole number, but is 'x'"
 
 
 def test_a_block_has_its_idea_networks_fields_picture_and_cost():
@@ -35,7 +53,7 @@ used by 5 of {TOTAL} networks: all 5 of densenet
 field      type                             default  searched  meaning
 ---------  -------------------------------  -------  --------  ------------------------------------------
 growth     whole number at least 1          32                 new features
-expansion  whole number at least 1 or null  4        2, 4      channels of the 1x1 / growth; None: no 1x1
+expansion  whole number at least 1 or null  4        2, 4      channels of the 1x1 / growth; null: no 1x1
 bias       true or false                    false    all       of the convolutions
 
 At input (8, 4, 4) (channels, height, width):

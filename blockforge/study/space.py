@@ -154,7 +154,7 @@ def space_from_entry(entry: Entry, registry: Registry) -> Space:
     space = Space(entry.name, flat.value, raw, objectives, limits, data, train, registry, flat.marks)
     _try_out(space, flat)
     if flat.mistakes:
-        raise InvalidNetwork(flat.mistakes)
+        raise InvalidNetwork(flat.told())
     return space
 
 
