@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from blockforge import Network, cost, get_network
 from blockforge.errors import InvalidNetwork
-from blockforge.scaling import make_divisible
+from blockforge.scaling import _at_least, make_divisible
 from tests.published import PUBLISHED
 
 TEXT = """\
@@ -157,6 +157,21 @@ def test_half_of_mobilenet_v2_has_so_many_parameters() -> None:
 # Mistakes
 
 
+def test_the_factor_that_is_asked_for_works_and_the_narrowest_place_decides() -> None:
+    assert sizes(scaled("{width: 0.02084, divisor: 1}"))["stem"] == (1, 1)
+    assert sizes(scaled("{depth: 0.0001}"))["body"] == (24, 1)
+    assert mistakes("{width: 0.03}", ", attention: {block: conv, width: 12}") == [
+        "scale.width: body.attention.width=12 times 0.03 is 0.36, which rounds to 0 channels; give at least 0.04167"
+    ]
+    assert mistakes("{width: 0.01}", ", scale: false")[0].startswith("scale.width: stem.width=24 times 0.01 ")
+
+
+@given(st.integers(1, 2**20))
+def test_the_least_factor_works_for_any_width(width: int) -> None:
+    factor = _at_least(0.5 / width)
+    assert 0.5 <= factor * width < 0.5011
+
+
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
@@ -179,6 +194,14 @@ def test_half_of_mobilenet_v2_has_so_many_parameters() -> None:
             "use the file with `blockforge search`",
         ),
         ("{depth: 1000}", "body.depth: must be a whole number from 1 to 1,000, but is 2,000"),
+        (
+            "{width: 0.0001, divisor: 1}",
+            "scale.width: stem.width=24 times 0.0001 is 0.0024, which rounds to 0 channels; give at least 0.02084",
+        ),
+        (
+            "{width: 0.0208}",  # although the divisor makes 8 of it
+            "scale.width: stem.width=24 times 0.0208 is 0.499, which rounds to 0 channels; give at least 0.02084",
+        ),
         ("{width: 1e5}", "scale.width: must be at most 1,000, but is 100,000"),
         ("{depth: 1e308}", f"scale.depth: must be at most 1,000, but is {int(1e308):,}"),
     ],
