@@ -48,9 +48,10 @@ def totals_lines(graph: Graph, rows: Sequence[Row] = (), stage: str | None = Non
 def memory(graph: Graph, batch: int) -> dict[str, int]:
     """Bytes in float32 of a batch: its input, the forward and backward pass, the parameters, and their sum.
 
-    Forward and backward are each layer's output and its gradient, as tools such as torchinfo count them.
+    Forward and backward are each layer's output and its gradient, as tools such as torchinfo count them; auxiliary
+    heads, which run in training, are among them.
     """
-    total = cost(graph)
+    total = cost(graph).training
     parts = {
         "input": batch * FLOAT32 * sum(prod(shape) for node in graph.inputs for shape in node.shapes),
         "forward_backward": 2 * batch * FLOAT32 * total.activations,
@@ -61,8 +62,9 @@ def memory(graph: Graph, batch: int) -> dict[str, int]:
 
 def memory_lines(graph: Graph, batch: int) -> list[list[str]]:
     """Name, megabytes and what is counted, for a batch."""
-    parts = memory(graph, batch)
-    passes = f"2 x {cost(graph).activations:,} activations x {batch:,} x 4 bytes"
+    parts, total = memory(graph, batch), cost(graph)
+    heads = " with the auxiliary heads'" if total.training != total else ""
+    passes = f"2 x {total.training.activations:,} activations{heads} x {batch:,} x 4 bytes"
     return [
         ["input", megabytes(parts["input"]), f"batch {batch:,}, float32; 1 MB = 1,000,000 bytes"],
         ["forward/backward", megabytes(parts["forward_backward"]), passes],

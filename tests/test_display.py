@@ -8,7 +8,7 @@ import blockforge
 from blockforge.display import ROWS, cells_of, columns_of, rows_csv, rows_of, show_shapes
 from blockforge.errors import UnknownName
 from blockforge.network import Network
-from blockforge.totals import megabytes, memory, totals_lines
+from blockforge.totals import megabytes, memory, memory_lines, totals_lines
 
 BRANCHES = """
 input: [4, 9, 8]
@@ -120,6 +120,21 @@ def test_memory_of_a_batch_is_twice_the_activations():
         "total": 4 * (64 * 3 * 224 * 224 + 2 * 64 * cost.activations + cost.params),
     }
     assert totals_lines(graph)[0] == ["trainable parameters", "11,689,512", ""]
+
+
+@pytest.mark.parametrize(("name", "plain"), [("googlenet_aux", "googlenet"), ("inception_v3_aux", "inception_v3")])
+def test_memory_of_a_batch_has_the_auxiliary_heads_that_run_in_training(name, plain):
+    graph, cost = blockforge.assemble(name), blockforge.cost(name)
+    outputs = sum(row.activations for row in rows_of(graph, "layer"))  # the heads' too
+    assert outputs > cost.activations == blockforge.cost(plain).activations
+    assert memory(graph, 2)["forward_backward"] == 2 * 2 * outputs * 4
+    assert memory_lines(graph, 2)[1] == [
+        "forward/backward",
+        megabytes(16 * outputs),
+        f"2 x {outputs:,} activations with the auxiliary heads' x 2 x 4 bytes",
+    ]
+    lone = blockforge.cost(plain).activations
+    assert memory_lines(blockforge.assemble(plain), 2)[1][2] == f"2 x {lone:,} activations x 2 x 4 bytes"
 
 
 def test_megabytes_have_three_digits_at_least():
