@@ -32,7 +32,7 @@ _MEANINGS = {
     "input": "The input's shape: [channels, height, width], or [features]",
     "input_transform": "Whether it brings an input from ImageNet's statistics to a mean and a deviation of 0.5 itself",
     "classes": f"The number of classes, which `width: {WHOLE}` takes",
-    "drop_path": "The probability that the last block's residual branch is left out in training; earlier ones' is less",
+    "drop_path": "The rate of leaving out residual branches in training: the k-th block of n has (k - 1) / n of it",
     "outputs": "What it returns, by name: a stage, or {stage: NAME, when: training, weight: 0.3}",
     "extends": "The network that this one is a variant of: a name, or FILE.yaml#NAME",
     "stages": "The stages by name, in order; in a variant what is new in them, and null to remove one",

@@ -116,6 +116,14 @@ def test_a_random_network_validates(seed: int) -> None:
         assert not [error.message for error in errors]
 
 
+def test_what_is_said_of_drop_path_is_what_the_assembler_does() -> None:
+    said = schema_of("network", Registry())["$defs"]["network"]["properties"]["drop_path"]["description"]
+    assert said == "The rate of leaving out residual branches in training: the k-th block of n has (k - 1) / n of it"
+    network = blockforge.get_network("resnet18").set({"drop_path": 0.4, "layer*.depth": 1})
+    rates = [node.op.p for node in blockforge.assemble(network) if node.op.kind == "DropPath"]
+    assert rates == pytest.approx([0.4 * (k - 1) / 4 for k in (2, 3, 4)])  # the first has 0, so no op
+
+
 def test_an_input_may_be_set() -> None:
     stages = {"head": {"block": "classifier", "width": "classes"}}
     assert validator("network").is_valid({"stages": stages, "set": {"input": [3, 8, 8]}})
