@@ -191,8 +191,16 @@ class Registry:
                 raise UnknownName(f"no {what} {name!r}; {how_to_get(self.origins[name], self.plugins, self._kept_out)}")
             if kind == "blocks" and not is_slip(name, self._names[kind]):
                 how_to_list += "; one of a plugin file needs --plugin FILE"
-            raise unknown(what, name, self._names[kind], how_to_list)
+            raise unknown(what, name, self._names[kind], how_to_list + self.failed_hint)
         return self._names[kind][name][0]
+
+    @property
+    def failed_hint(self) -> str:
+        """The end of a message about an unknown name where an installed package failed; empty where none did."""
+        failed = [plugin.name for plugin in self.plugins if plugin.origin == "package" and plugin.error]
+        if not failed:
+            return ""
+        return f"; plugin{'s' * (len(failed) > 1)} {', '.join(failed)} failed, see `blockforge plugins`"
 
     def block(self, name: str) -> type[Block]:
         """The block class of this name; raises `UnknownName`."""

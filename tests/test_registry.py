@@ -429,6 +429,20 @@ def test_packages_are_found_by_their_entry_points_and_a_faulty_one_hurts_nobody(
     assert found["imported"] == {name.replace("-", "_") for name in PACKAGES}
 
 
+def test_an_unknown_name_says_which_packages_failed(site, tmp_path):
+    found = look(site, tmp_path, disable="intruder, misspelt", use=("dil18_block",))
+    assert found["used"]["dil18_block"].endswith(
+        "one of a plugin file needs --plugin FILE; plugins broken_blocks_plugin, quitter_plugin failed, "
+        "see `blockforge plugins`"
+    )
+    command = [sys.executable, "-m", "blockforge", "show", "dil18"]
+    env = {**os.environ, "PYTHONPATH": str(site), "CANARY": str(tmp_path / "canary")}
+    for disable, failed in (("intruder,misspelt,quitter", "; plugin broken_blocks_plugin failed, see "), ("all", "")):
+        done = subprocess.run(command, env={**env, DISABLE: disable}, capture_output=True, text=True, cwd=tmp_path)
+        more = f"{failed}`blockforge plugins`" if failed else ""
+        assert done.stderr == f"dil18: no network of this name; `blockforge list --networks` lists all{more}\n"
+
+
 def test_disabled_packages_are_not_even_imported(site, tmp_path):
     found = look(site, tmp_path, disable="twin-two, broken_blocks_plugin ,quitter", use=("twin",))
     assert set(found["plugins"]) == {"acme-blocks", "misspelt", "intruder", "twin-one"}

@@ -31,8 +31,9 @@ from blockforge.study.space import space_from_yaml
 
 ROOT = Path(__file__).parent.parent
 ONE_FILE = "ghost_module.py"
+IN_PACKAGE = "ghost_module/__init__.py"
 PACKAGE = [
-    "pyproject.toml", "README.md", ".gitignore", ".github/workflows/test.yml", "ghost_module.py",
+    "pyproject.toml", "README.md", ".gitignore", ".github/workflows/test.yml", IN_PACKAGE,
     "tests/test_ghost_module.py",
 ]  # fmt: skip
 DISTRIBUTION = "blockforge-ghost-module"
@@ -170,7 +171,7 @@ def test_a_package_has_its_files_and_a_folder_of_its_own(here: Path) -> None:
     ]
     folder = here / "mine" / DISTRIBUTION
     alone = new_block("ghost_module").files[0]
-    assert (folder / ONE_FILE).read_text() == alone.read_text()
+    assert (folder / IN_PACKAGE).read_text() == alone.read_text()
     workflow = YAML(typ="safe").load((folder / ".github/workflows/test.yml").read_text())
     steps = workflow["jobs"]["test"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == [
@@ -221,6 +222,36 @@ def test_an_installed_package_makes_its_block_known(here: Path, tmp_path: Path) 
     )
 
 
+NETS = """\
+ghost18: {extends: resnet18_cifar, set: {layer*.block: ghost_module}}
+ghost9: {extends: ghost18, set: {layer*.depth: 1}}
+"""
+
+
+def test_networks_and_spaces_beside_the_block_are_installed_as_the_readme_says(here: Path, tmp_path: Path) -> None:
+    new_block("ghost_module", package=True)
+    module = here / DISTRIBUTION / IN_PACKAGE
+    readme = (here / DISTRIBUTION / "README.md").read_text(encoding="utf-8")
+    _, hooks = re.findall(r"```python\n(.*?)```", readme, re.S)
+    told = re.search(r"\n    @hookimpl\n    (def register_networks.*?)\n\"\"\"", module.read_text(), re.S)
+    assert told  # the docstring has the same hook, without its docstring
+    assert [line.strip() for line in told[1].splitlines()] == [
+        "def register_networks() -> list[Path]:", 'return [Path(__file__).parent / "nets.yaml"]',
+    ]  # fmt: skip
+    assert all(line.strip() in hooks for line in told[1].splitlines())
+    module.write_text(f"{module.read_text()}\n\n{hooks}", encoding="utf-8")
+    (module.parent / "nets.yaml").write_text(NETS, encoding="utf-8")
+    (module.parent / "my_space.yaml").write_text("base: ghost9\nvary: {layer1.width: any}\n", encoding="utf-8")
+    pip_install("--target", tmp_path / "site", here / DISTRIBUTION, cwd=here)
+    shutil.rmtree(here / DISTRIBUTION)
+    path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "blockforge"]
+    shown = json.loads(run(*command, "show", "ghost9", "--json", cwd=here, PYTHONPATH=path))
+    assert shown["name"] == "ghost9"
+    listed = json.loads(run(*command, "list", "--spaces", "--json", cwd=here, PYTHONPATH=path))
+    assert "my_space" in {space["name"] for space in listed["spaces"]}
+
+
 @pytest.mark.slow
 def test_a_package_passes_its_own_tests_where_it_is_installed(here: Path, tmp_path: Path) -> None:
     new_block("ghost_module", package=True)
@@ -238,14 +269,14 @@ def test_a_package_passes_its_own_tests_where_it_is_installed(here: Path, tmp_pa
     run(python, "-m", "blockforge", "check", DISTRIBUTION, cwd=tmp_path)
     readme = (folder / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w+)\n(.*?)```", readme, re.S)
-    assert [language for language, _ in blocks] == ["bash", "python", "bash"]
+    assert [language for language, _ in blocks] == ["bash", "python", "python", "bash"]
     for command in blocks[0][1].splitlines():
         program, *arguments = shlex.split(command)
         assert program == "blockforge"
         assert "ghost_module" in run(python, "-m", program, *arguments, cwd=tmp_path)
     run(python, "-c", blocks[1][1], cwd=tmp_path)
 
-    block = folder / ONE_FILE  # and they fail where the block is wrong: installed again, with twice the width
+    block = folder / IN_PACKAGE  # and they fail where the block is wrong: installed again, with twice the width
     block.write_text(block.read_text().replace('g.conv("conv3", y, self.width)', 'g.conv("conv3", y, 2 * self.width)'))
     pip_install("--force-reinstall", ".", cwd=folder, python=python)
     done = subprocess.run([python, "-m", "pytest", "-p", "no:cacheprovider"], cwd=folder, capture_output=True)
@@ -287,7 +318,7 @@ def test_what_is_written_keeps_this_projects_style(both: Path) -> None:
 @pytest.mark.slow
 def test_what_is_written_has_strict_types(both: Path) -> None:
     package = both / "blockforge-another-one"
-    files = (ONE_FILE, package / "another_one.py", package / "tests" / "test_another_one.py")
+    files = (ONE_FILE, package / "another_one" / "__init__.py", package / "tests" / "test_another_one.py")
     rules = ("--strict", "--python-version", "3.10", "--follow-imports", "silent", "--cache-dir", os.devnull)
     # As if all were installed: mypy follows no editable installation.
     path = os.pathsep.join(map(str, (ROOT, package)))

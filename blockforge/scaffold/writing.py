@@ -23,10 +23,10 @@ PACKAGE = {
     "README.md": "README.md",
     ".gitignore": "gitignore",
     ".github/workflows/test.yml": "test.yml",
-    **BLOCK,
+    "$name/__init__.py": "block.py",
     "tests/test_$name.py": "test_block.py",
 }
-"""The same of a package, whose folder is called as its distribution: no folder of a module's name hides the module."""
+"""The same of a package: within a folder called as its distribution one called as the block, for YAML files, too."""
 
 
 @dataclass(frozen=True)
