@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ def find(reference: str, registry: Registry, kind: str = "networks") -> Entry:
         if name not in own:
             raise unknown(f"network in {path}", name, own, f"it has {', '.join(own)}")
         return own[name]
-    if Path(reference).is_dir() and reference not in (registry.networks if kind == "networks" else registry.spaces):
+    if os.path.isdir(reference) and reference not in (registry.networks if kind == "networks" else registry.spaces):
         raise BlockforgeError(f"{reference}: a folder, not a {kind[:-1]}; {_file_within(Path(reference), kind)}")
     found = registry.file(kind, reference)
     if str(found) not in registry.read:  # a registered file doesn't change: a family is read once, not once each

@@ -58,6 +58,7 @@ def test_a_folder_that_is_called_as_a_network_is_passed_over(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lenet5").mkdir()
     assert find("lenet5", get_registry()).name == "lenet5"
+    assert refusal(get_network, "n" * 5000).startswith("nnn")  # no system has a path so long
 
 
 def refusal(read, place):
