@@ -273,8 +273,8 @@ FEW = 10
 """So many names of one hook are written out in a table; --json has all."""
 
 
-def _few(kind: str, names: Sequence[str]) -> str:
-    return f"{len(names)} {kind}" if len(names) > FEW else ", ".join(names) or "none"
+def _names(kind: str, names: Sequence[str]) -> str:
+    return f"{len(names)} {kind}" if len(names) > FEW else f"{kind}: {', '.join(names) or 'none'}"
 
 
 def plugins_text(plugins: Sequence[Plugin], width: int | None) -> str:
@@ -284,7 +284,7 @@ def plugins_text(plugins: Sequence[Plugin], width: int | None) -> str:
     rows = []
     for plugin in plugins:
         hooks = [hook.removeprefix("register_") for hook in plugin.hooks]
-        parts = [f"{kind}: {_few(kind, [*plugin.registered[kind]])}" for kind in hooks]
+        parts = [_names(kind, [*plugin.registered[kind]]) for kind in hooks]
         what = f"FAILED: {plugin.error}" if plugin.error else "; ".join(parts)
         source = plugin.location if plugin.origin == "file" else plugin.distribution
         rows.append([plugin.name, plugin.origin, source, plugin.version or plugin.digest, what])

@@ -130,7 +130,7 @@ def test_many_names_of_one_hook_are_counted_and_few_are_written_out():
     assert (
         plugins_text([plugin], None)
         .splitlines()[-1]
-        .endswith("  blocks: b0, b1, b2, b3, b4, b5, b6, b7, b8, b9; networks: 11 networks")
+        .endswith("  blocks: b0, b1, b2, b3, b4, b5, b6, b7, b8, b9; 11 networks")
     )
     assert plugin_record(plugin)["registered"]["networks"] == [f"n{i}" for i in range(11)]
 
