@@ -137,7 +137,12 @@ def _matches(record: Record, pattern: str) -> bool:
 
 
 def networks_matching(registry: Registry, pattern: str | None) -> list[str]:
-    """The names of networks that a pattern means, all without one; raises `BlockforgeError` where it means none."""
+    """The names of networks that a pattern means, all without one; raises `BlockforgeError` where it means none.
+
+    A name means that network alone, and not those whose names it is a part of.
+    """
+    if pattern in registry.networks:
+        return [str(pattern)]
     known = {name: family_of(file) for name, file in registry.networks.items()}
     found = [name for name, family in known.items() if pattern is None or matches(name, family, pattern)]
     if pattern is not None and not found:

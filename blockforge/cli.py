@@ -162,8 +162,8 @@ def verify(pattern: str | None, against: Any, style: str, as_json: bool, plugin_
     """Compare networks with torchvision, timm, or rows of layers.
 
     State_dict keys in order, strict loading, parameters, MACs, and logits in eval mode at two input sizes; of layers,
-    each row that has parameters or pools, in order. PATTERN means what it means to `list`; without one all networks.
-    Ends with exit code 1 if anything differs, or if nothing could be compared.
+    each row that has parameters or pools, in order. PATTERN is one network's name, or means what it means to `list`;
+    without one all networks. Ends with exit code 1 if anything differs, or if nothing could be compared.
     """
     from blockforge import verification
     from blockforge.catalogue import networks_matching

@@ -115,7 +115,7 @@ def test_a_family_that_excludes_what_a_pattern_matches():
 
 
 def test_a_pattern_means_the_same_networks_wherever_it_is_given():
-    for pattern in ("resnet18", "resnet*", "LENET", "*_[1ax]*", "googlenet"):
+    for pattern in ("resnet1", "resnet*", "LENET", "*_[1ax]*", "google"):
         assert sorted(networks_matching(get_registry(), pattern)) == sorted(each["name"] for each in networks(pattern))
     assert networks_matching(get_registry(), None) == [*get_registry().networks]
     with pytest.raises(BlockforgeError) as caught:
@@ -144,3 +144,9 @@ def test_the_table_has_the_costs_in_the_place_of_the_idea() -> None:
         "           inception_v3_aux  arXiv:1512.00567  2015  3x299x299  27,161,264  5,713,216,096"
     )
     assert [*catalogue(get_registry(), SECTIONS)] == ["networks", "blocks", "spaces"]
+
+
+def test_a_name_means_that_network_alone():
+    registry = get_registry()
+    assert networks_matching(registry, "resnet18") == ["resnet18"]
+    assert networks_matching(registry, "resnet1") == [name for name in registry.networks if "resnet1" in name]
