@@ -11,11 +11,16 @@ import pytest
 
 import blockforge
 from blockforge import hookspecs
+from blockforge.block import STAGE_KEYS
 from blockforge.catalogue import catalogue
 from blockforge.cli import main
+from blockforge.documents import NETWORK_KEYS
 from blockforge.fields import field_meanings
+from blockforge.outputs import Leaving
 from blockforge.plugin_loading import KINDS
 from blockforge.registry import get_registry
+from blockforge.scaling import Scale
+from blockforge.settings import Norm, Preprocess
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## All commands and hooks\n")[2].partition("\n## ")[0]
@@ -62,6 +67,24 @@ def test_each_hook_is_documented_with_what_it_returns():
     for hook in hooks:
         assert inspect.getdoc(getattr(hookspecs, hook))
         assert f"| `{hook}` | " in SECTION
+
+
+def test_the_table_of_keys_has_each_key_of_a_network_and_of_a_stage_and_no_other():
+    section = README.partition("## A network\n")[2].partition("\n## ")[0]
+    table = section.partition("| key | says |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").partition(" | ") for line in table.splitlines()]
+    told = [key for first, _, _ in rows for key in re.findall(r"`(\w+)`", first)]
+    assert sorted(told) == sorted({*NETWORK_KEYS, *STAGE_KEYS})
+    says = {key: text for first, _, text in rows for key in re.findall(r"`(\w+)`", first)}
+    for key, parts in {
+        "stages": ("null", "after"),
+        "scale": Scale.model_fields,
+        "outputs": Leaving.model_fields,
+        "norm": Norm.model_fields,
+        "preprocess": set(Preprocess.model_fields) - {"interpolation"},
+    }.items():
+        for part in parts:
+            assert part in says[key], (key, part)
 
 
 @pytest.mark.parametrize("name", get_registry().blocks)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from blockforge import cost, get_network
 from blockforge.registry import get_registry
 from blockforge.verification import cells, verify
 
@@ -112,6 +113,14 @@ def verified() -> dict[str, list[str]]:
     table = README.partition("<!-- table: verify -->")[2].partition("<!-- end -->")[0].strip().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
     return {row[0]: row for row in rows}
+
+
+def test_the_counts_behind_forms_are_theirs(folder: Path) -> None:
+    text = (folder / "forms.yaml").read_text(encoding="utf-8")
+    told = re.findall(r"^(\w+): .*# ([\d,]+)", text, re.M)
+    assert len(told) == 4
+    for name, count in told:
+        assert f"{cost(get_network(f'{folder}/forms.yaml#{name}')).params:,}" == count, name
 
 
 def test_the_table_of_comparisons_has_all_networks_and_no_difference() -> None:
