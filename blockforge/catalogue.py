@@ -92,7 +92,7 @@ def catalogue(
         *first, last = (section[:-1] for section in sections)
         kinds = f"{', '.join(first)} or {last}" if first else last
         hint = did_you_mean(pattern, names) or "; `blockforge list` without a pattern lists all"
-        raise BlockforgeError(f"{pattern}: no {kinds} matches{hint}")
+        raise BlockforgeError(f"{pattern}: no {kinds} matches{hint}{registry.failed_hint}")
     return chosen
 
 

@@ -19,7 +19,7 @@ from blockforge.catalogue import (
 )
 from blockforge.errors import BlockforgeError
 from blockforge.plugin_loading import Plugin
-from blockforge.registry import get_registry
+from blockforge.registry import Registry, get_registry
 from tests.published import PUBLISHED
 
 
@@ -150,3 +150,14 @@ def test_a_name_means_that_network_alone():
     registry = get_registry()
     assert networks_matching(registry, "resnet18") == ["resnet18"]
     assert networks_matching(registry, "resnet1") == [name for name in registry.networks if "resnet1" in name]
+
+
+def test_no_match_where_a_package_failed() -> None:
+    registry = Registry()
+    registry.plugins.append(Plugin("nets", "package", "acme-nets", "1.0", error="ImportError: no"))
+    with pytest.raises(BlockforgeError) as caught:
+        catalogue(registry, ["networks"], "zzz")
+    assert str(caught.value) == (
+        "zzz: no network matches; `blockforge list` without a pattern lists all; plugin nets failed, see "
+        "`blockforge plugins`"
+    )
