@@ -253,24 +253,9 @@ def best(run: str, as_json: bool, plugin_files: tuple[str, ...]) -> None:
 
 
 def _report(run: Run, as_json: bool) -> None:
-    if not as_json:
-        from blockforge.study.report import front_text
+    from blockforge.study.report import front_record, front_text
 
-        print_text(front_text(run))
-        return
-    front = [
-        {
-            "trial": trial.number,
-            "values": dict(trial.values),
-            "metrics": trial.metrics,
-            "choices": dict(trial.record["choices"]),
-            "network": str(trial.folder / "network.yaml"),
-        }
-        for trial in run.front
-    ]
-    objectives = {each.name: each.direction for each in run.objectives}
-    counts = {"trials": len(run), "failed": len(run.failed)}
-    print_json({"space": run.name, "run": str(run.path), "objectives": objectives, **counts, "front": front})
+    print_json(front_record(run)) if as_json else print_text(front_text(run))
 
 
 def _network(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from blockforge import __version__, hookspecs
+from blockforge import hookspecs
 from blockforge.block import Block
 from blockforge.errors import PluginError, UnknownName, unknown
 from blockforge.plugin_loading import (
@@ -39,7 +39,6 @@ from blockforge.plugin_loading import (
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
-    from blockforge.graph import Graph
     from blockforge.study.data import Dataset
     from blockforge.study.objectives import Objective
 
@@ -275,19 +274,6 @@ class Registry:
         theirs = [plugin for plugin in self.plugins if plugin.origin != "built-in" and not plugin.error]
         near = max(theirs, key=lambda plugin: packages_shared(plugin.module, kind.__module__), default=None)
         return near if near and packages_shared(near.module, kind.__module__) else None
-
-
-def written_by(graph: Graph) -> str:
-    """Who wrote a graph's source: `blockforge 0.1.0`, and with which blocks and ops of third parties.
-
-    As in `blockforge 0.1.0 with acme-blocks 1.2.3 and file ghost.py`.
-    """
-    kinds = {type(node.op) for node in graph.nodes} | {type(expansion.block) for expansion in graph.expansions}
-    foreign = [kind for kind in kinds if not kind.__module__.startswith("blockforge.")]
-    sources = sorted({plugin.source for kind in foreign if (plugin := get_registry().maker(kind))})
-    *first, last = sources or [""]
-    with_ = f" with {', '.join(first)} and {last}" if first else f" with {last}" if last else ""
-    return f"blockforge {__version__}{with_}"
 
 
 _current: list[Registry] = []

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from textwrap import wrap
 
+from blockforge import __version__
 from blockforge.codegen.layout import WIDTH
 from blockforge.graph import Graph
 from blockforge.network import Network
 from blockforge.ops.helpers import Definition, import_lines
-from blockforge.registry import written_by
+from blockforge.registry import get_registry
 
 
 def docstring(title: str, graph: Graph, images: str = "") -> str:
@@ -39,3 +40,16 @@ def imports(helpers: Iterable[Definition], text: str) -> str:
     if "torch." not in text.replace("import torch", ""):
         lines.remove("import torch")
     return "\n".join(lines)
+
+
+def written_by(graph: Graph) -> str:
+    """Who wrote a graph's source: `blockforge 0.1.0`, and with which blocks and ops of third parties.
+
+    As in `blockforge 0.1.0 with acme-blocks 1.2.3 and file ghost.py`.
+    """
+    kinds = {type(node.op) for node in graph.nodes} | {type(expansion.block) for expansion in graph.expansions}
+    foreign = [kind for kind in kinds if not kind.__module__.startswith("blockforge.")]
+    sources = sorted({plugin.source for kind in foreign if (plugin := get_registry().maker(kind))})
+    *first, last = sources or [""]
+    with_ = f" with {', '.join(first)} and {last}" if first else f" with {last}" if last else ""
+    return f"blockforge {__version__}{with_}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from blockforge.study.folder import write
 from blockforge.study.objectives import Objective
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 TEST = Objective("test_accuracy", "maximize", "%")
 CHOICES = "choices"
 NOTE = "MACs are multiply-accumulates of convolutions and linear layers, at batch 1."
+
+
+def front_record(run: Run) -> dict[str, Any]:
+    """The front as JSON has it: each trial's values, metrics and choices, and the file of its network."""
+    front = [
+        {
+            "trial": trial.number,
+            "values": dict(trial.values),
+            "metrics": trial.metrics,
+            "choices": dict(trial.record["choices"]),
+            "network": str(trial.folder / "network.yaml"),
+        }
+        for trial in run.front
+    ]
+    objectives = {each.name: each.direction for each in run.objectives}
+    counts = {"trials": len(run), "failed": len(run.failed)}
+    return {"space": run.name, "run": str(run.path), "objectives": objectives, **counts, "front": front}
 
 
 def front_rows(run: Run, *, chosen: bool = True) -> tuple[list[str], list[list[str]]]:
