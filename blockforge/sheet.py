@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from blockforge.assembler import assemble, graph_of
 from blockforge.block import Block, blocks_within
+from blockforge.catalogue import family_of
 from blockforge.costing import cost
 from blockforge.display import Row, rows_csv, rows_of, rows_table
 from blockforge.documents import find, flatten
@@ -211,7 +211,7 @@ def _uses(names: Sequence[str], registry: Registry) -> str:
         return "used by no registered network"
     families: dict[str, list[str]] = {}
     for name, file in registry.networks.items():
-        families.setdefault(Path(file.name).stem, []).append(name)
+        families.setdefault(family_of(file), []).append(name)
     parts = []
     for family, members in sorted(families.items()):
         found = [name for name in members if name in names]

@@ -49,7 +49,7 @@ def check_block(cls: type[Block], check: str, *, examples: int = EXAMPLES, seed:
     elif check in OP_CHECKS:
         judge = _of_ops(check)
     else:
-        judge = _of_module(CHECKS[check])
+        judge = CHECKS[check]
     return _over_cases(cls, check, judge, examples, seed)
 
 
@@ -77,10 +77,10 @@ def _over_cases(cls: type[Block], check: str, judge: Judge, examples: int, seed:
     """How a check fails over cases of a block, in the plainest case that hypothesis finds."""
     kept = keeping_shape(get_registry())
     drawn, examples = draw_cases(cls, kept, examples, seed), min(examples, FEW.get(check, examples))
-    failed = next((case for case in drawn[:examples] if _fails(cls, check, judge, case)), None)
-    if drawn and failed is None:
+    first = next(filter(None, (_fails(cls, check, judge, case) for case in drawn[:examples])), None)
+    if drawn and first is None:
         return None
-    last = [_fails(cls, check, judge, failed)] if failed else []
+    last = [first] if first else []
 
     def one(case: Case) -> None:
         failure = _fails(cls, check, judge, case)
@@ -94,7 +94,7 @@ def _over_cases(cls: type[Block], check: str, judge: Judge, examples: int, seed:
         return last[0]
     except Unsatisfiable:
         return _failure(cls, check, None, _nothing_accepted(cls))
-    return last[0] if last else None
+    return first
 
 
 def _fails(cls: type[Block], check: str, judge: Judge, case: Case) -> Failure | None:
@@ -164,16 +164,6 @@ def _judged(cls: type[Block], check: str, judge: Callable[..., None], *arguments
 
 def _expands(case: Case) -> None:
     accepts(case)
-
-
-def _of_module(judge: Judge) -> Judge:
-    def judged(case: Case) -> None:
-        try:
-            judge(case)
-        except BlockforgeError as error:
-            raise nonconformity(error) from None
-
-    return judged
 
 
 def _of_ops(check: str) -> Judge:
